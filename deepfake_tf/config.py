@@ -1,0 +1,108 @@
+"""The constants of the score contract and the configuration of a training run.
+
+Nothing here imports TensorFlow or Keras: the command line reads it to print its help.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+# --- labels: 1 = FAKE, 0 = REAL, everywhere ---------------------------------------------------
+REAL = 0
+FAKE = 1
+LABEL_NAMES = ("REAL", "FAKE")  # indexed by the integer label
+LABEL_INVALID = "INVALID"  # an image without a score
+
+# --- verdicts ---------------------------------------------------------------------------------
+VERDICT_GENERATED = "likely generated"
+VERDICT_REAL = "likely real"
+VERDICT_UNCERTAIN = "uncertain"
+
+# --- the way of an image ----------------------------------------------------------------------
+IMAGE_SIZE = 224  # pixels, the side of the square that the network reads
+PIXEL_MEAN = 0.5  # of x / 255, per channel, as in the original project
+PIXEL_STD = 0.5
+MAX_PIXELS = 64_000_000  # refused above it, from the header, before anything is decoded
+MAX_FILE_BYTES = 100 * 1024 * 1024  # refused above it, before the file is read
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+
+MODEL_NAMES = ("resnet18", "resnet50v2")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides the outcome of a training run; the defaults are the original's.
+
+    Raises:
+        ValueError: a field is outside its range. The message echoes what was received.
+    """
+
+    model: str = "resnet18"
+    weights: str = "imagenet"  # "imagenet", "none", or a .weights.h5/.npz/.safetensors file
+    image_size: int = IMAGE_SIZE  # pixels; smaller trains faster (progressive resizing)
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    optimizer: str = "adam"  # "adam", or "adamw" with weight_decay
+    weight_decay: float = 0.0  # of AdamW, decoupled from the gradient
+    schedule: str = "plateau"  # "plateau": divide by 5 when stuck; "cosine": warm up, then decay to 0
+    warmup_fraction: float = 0.1  # of all steps, linear, with the cosine schedule
+    validation_fraction: float = 0.2  # of each class, duplicates kept on one side
+    label_smoothing: float = 0.0
+    dropout: float = 0.2  # before the head
+    rotation_degrees: float = 10.0  # augmentation: uniform in +-
+    brightness: float = 0.2  # augmentation: uniform in +-, a fraction of the full range
+    contrast: float = 0.0  # augmentation: factor uniform in 1 +-
+    shift: float = 0.0  # augmentation: uniform in +-, a fraction of the image's side
+    flip: bool = True  # augmentation: left-right, every second image
+    precision: str = "float32"  # or "bfloat16": compute type; variables stay float32
+    early_stopping_patience: int = 3  # epochs without a better validation loss
+    steps_per_epoch: int = 0  # 0: the whole training set; else so many batches between checkpoints
+    seed: int = 0  # of the split, the initial weights, the shuffling and the augmentation
+
+    def __post_init__(self):
+        _check_choice("model", self.model, MODEL_NAMES)
+        _check_choice("optimizer", self.optimizer, ("adam", "adamw"))
+        _check_choice("schedule", self.schedule, ("plateau", "cosine"))
+        _check_choice("precision", self.precision, ("float32", "bfloat16"))
+        _check_range("image_size", self.image_size, 32, 1024)
+        _check_range("epochs", self.epochs, 1, 10_000)
+        _check_range("batch_size", self.batch_size, 1, 65_536)
+        _check_range("learning_rate", self.learning_rate, 1e-9, 10.0)
+        _check_range("weight_decay", self.weight_decay, 0.0, 1.0)
+        _check_range("warmup_fraction", self.warmup_fraction, 0.0, 1.0)
+        _check_range("validation_fraction", self.validation_fraction, 0.01, 0.9)
+        _check_range("label_smoothing", self.label_smoothing, 0.0, 0.5)
+        _check_range("dropout", self.dropout, 0.0, 0.95)
+        _check_range("rotation_degrees", self.rotation_degrees, 0.0, 180.0)
+        _check_range("brightness", self.brightness, 0.0, 1.0)
+        _check_range("contrast", self.contrast, 0.0, 1.0)
+        _check_range("shift", self.shift, 0.0, 0.5)
+        _check_range("early_stopping_patience", self.early_stopping_patience, 1, 10_000)
+        _check_range("steps_per_epoch", self.steps_per_epoch, 0, 10_000_000)
+        _check_range("seed", self.seed, 0, 2**31 - 1)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> TrainingConfig:
+        """Read what `to_json` wrote. Unknown fields are an error that names them."""
+        fields = json.loads(Path(path).read_text())
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(fields) - known):
+            raise ValueError(f"{path}: unknown configuration fields {unknown}. Known: {sorted(known)}")
+        return cls(**fields)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}. Received: {name}={value!r}")
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be from {low} to {high}. Received: {name}={value!r}")
