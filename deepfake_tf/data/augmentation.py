@@ -1,0 +1,76 @@
+"""Random changes of training images: flip, rotation, shift, brightness, contrast.
+
+A batch is changed as a function of `draws`, uniform numbers that the caller makes from a seed, so that
+the same seed gives the same images however many threads run, and a resumed run continues exactly.
+"""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from deepfake_tf.config import TrainingConfig
+
+DRAWS_PER_IMAGE = 6  # flip, rotation, shift x, shift y, brightness, contrast
+
+
+def augment(pixels: tf.Tensor, draws: tf.Tensor, config: TrainingConfig) -> tf.Tensor:
+    """Change each image of a batch in its own way.
+
+    The geometry comes after the resize, on the larger picture: interpolating 32 x 32 pixels in place
+    would blur the very traces that the network is to find. One resampling does all of it, and what
+    comes in at the borders is mirrored.
+
+    Args:
+        pixels: float32 [N, S, S, 3], 0..255.
+        draws: float32 [N, DRAWS_PER_IMAGE], uniform in 0..1.
+        config: TrainingConfig. The ranges.
+
+    Returns:
+        float32 [N, S, S, 3], 0..255.
+    """
+    flip, rotation, shift_x, shift_y, brightness, contrast = tf.unstack(draws, axis=1)
+    centred = lambda draw: 2.0 * draw - 1.0  # 0..1 -> -1..1
+    if config.flip:
+        pixels = tf.where((flip < 0.5)[:, None, None, None], pixels[:, :, ::-1], pixels)
+    if config.rotation_degrees or config.shift:
+        size = tf.cast(tf.shape(pixels)[1], tf.float32)
+        angle = centred(rotation) * (config.rotation_degrees * math.pi / 180.0)
+        offset_x = centred(shift_x) * config.shift * size
+        offset_y = centred(shift_y) * config.shift * size
+        pixels = _rotate_and_shift(pixels, angle, offset_x, offset_y, size)
+    if config.contrast:
+        mean = tf.reduce_mean(pixels, axis=[1, 2, 3], keepdims=True)
+        factor = 1.0 + centred(contrast) * config.contrast
+        pixels = (pixels - mean) * factor[:, None, None, None] + mean
+    if config.brightness:
+        pixels += (centred(brightness) * config.brightness * 255.0)[:, None, None, None]
+    return tf.clip_by_value(pixels, 0.0, 255.0)
+
+
+def _rotate_and_shift(pixels, angle, offset_x, offset_y, size):
+    cos, sin, centre = tf.cos(angle), tf.sin(angle), (size - 1.0) / 2.0
+    zeros = tf.zeros_like(angle)
+    # Rows of the projective transform that maps an output point to the input point it is taken from.
+    transforms = tf.stack(
+        [
+            cos,
+            -sin,
+            centre - cos * centre + sin * centre + offset_x,
+            sin,
+            cos,
+            centre - sin * centre - cos * centre + offset_y,
+            zeros,
+            zeros,
+        ],
+        axis=1,
+    )
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=pixels,
+        transforms=transforms,
+        output_shape=tf.shape(pixels)[1:3],
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+        fill_value=0.0,
+    )
