@@ -1,0 +1,327 @@
+"""Metadata out of image files, without decoding a pixel and without reading more than a bounded share of them.
+
+Files are walked by their own structure (JPEG segments, PNG chunks, RIFF chunks, TIFF tags, ISO boxes), seeking
+past everything that is not metadata. Pillow is not used for it: it reads the whole file for AVIF, decodes
+PNG pixels to reach text behind them, and gives no word of what it left out. Every limit that is met is
+reported as a problem, none is an exception.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import struct
+import zlib
+from typing import BinaryIO
+
+from deepfake_tf.provenance import exif, iptc, tiff, xmp
+from deepfake_tf.provenance.fields import Field
+
+BLOCK_BYTES = 1 << 20  # read of any one metadata block, compressed or not: a ComfyUI workflow has 0.1 to 0.5 MB
+TOTAL_BYTES = 16 << 20  # read of all of a file's metadata blocks together
+MAX_CREDENTIAL_BYTES = 32 << 20  # handed to the SDK, which holds it twice; usual are 0.01 to 10 MB
+CREDENTIAL_BYTES = 64 << 10  # kept of a Content Credential's bytes, to look for its source type unverified
+_PARTS = 20_000  # segments, chunks or boxes walked past: a PNG of 150 MB in Pillow's chunks of 64 kB has 2,400
+_TEXTS = 200  # text chunks of one PNG
+
+_XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
+_PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
+_TIFF_XMP, _TIFF_IPTC, _TIFF_C2PA, _TIFF_WIDTH, _TIFF_HEIGHT = 700, 33723, 52545, 256, 257
+
+
+@dataclasses.dataclass
+class Metadata:
+    """What a file's header and metadata hold.
+
+    Attributes:
+        format: "JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIC", "GIF", "BMP", or empty.
+        width: in pixels; 0 where unknown.
+        height: in pixels; 0 where unknown.
+        fields: the fields that bear on the origin, in file order.
+        credential_size: bytes of the embedded Content Credential (a C2PA manifest store); 0 without one.
+        credential_bytes: the first `CREDENTIAL_BYTES` of it.
+        problems: what could not be read, a phrase each.
+        bytes_read: of metadata, decompressed, so far.
+    """
+
+    format: str = ""
+    width: int = 0
+    height: int = 0
+    fields: list[Field] = dataclasses.field(default_factory=list)
+    credential_size: int = 0
+    credential_bytes: bytes = b""
+    problems: list[str] = dataclasses.field(default_factory=list)
+    bytes_read: int = 0
+
+    def allow(self, length: int) -> int:
+        """How many of `length` bytes of metadata may still be read or decompressed."""
+        return max(0, min(length, BLOCK_BYTES, TOTAL_BYTES - self.bytes_read))
+
+    def read_block(self, stream: BinaryIO, length: int, what: str) -> bytes:
+        """The next `length` bytes, or what the limits allow of them; the stream ends up somewhere within."""
+        allowed = self.allow(length)
+        block = stream.read(allowed)
+        self.bytes_read += len(block)
+        if len(block) < allowed:
+            self.problem(f"{what} is cut off at {len(block)} of {length} bytes")
+        elif allowed < length:
+            self.problem(f"{what} has {length} bytes; {allowed} were read")
+        return block
+
+    def add(self, fields_and_problems: tuple[list[Field], list[str]]) -> None:
+        """Take what a block's reader returns."""
+        fields, problems = fields_and_problems
+        self.fields.extend(fields)
+        for problem in problems:
+            self.problem(problem)
+
+    def read_credential(self, stream: BinaryIO, length: int) -> None:
+        """Take (a further part of) a Content Credential: its length, and of its bytes those that are kept."""
+        self.credential_size += length
+        self.credential_bytes += stream.read(max(0, min(length, CREDENTIAL_BYTES - len(self.credential_bytes))))
+
+    def problem(self, phrase: str) -> None:
+        """Note what could not be read; the same thing is noted once, and ten things are enough."""
+        if phrase not in self.problems and len(self.problems) < 10:
+            self.problems.append(phrase)
+
+
+def read_metadata(stream: BinaryIO) -> Metadata:
+    """Read a file's header and metadata.
+
+    Args:
+        stream: seekable, at its start; JPEG, PNG, WebP, TIFF, AVIF or HEIC, or of GIF and BMP the size only.
+
+    Returns:
+        The metadata; its `format` is empty, with the reason among `problems`, where the file is none of these.
+    """
+    head = stream.read(32)
+    metadata = Metadata()
+    if head.startswith(b"\xff\xd8\xff"):
+        _read_jpeg(stream, metadata)
+    elif head.startswith(b"\x89PNG\r\n\x1a\n"):
+        _read_png(stream, metadata)
+    elif head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        _read_webp(stream, metadata)
+    elif head[:4] in (b"II*\0", b"MM\0*"):
+        _read_tiff(stream, metadata)
+    elif head[4:8] == b"ftyp":
+        # Imported here because that module fills in this one's Metadata.
+        from deepfake_tf.provenance.isobmff import read_isobmff
+
+        read_isobmff(stream, metadata)
+    elif head[:6] in (b"GIF87a", b"GIF89a") and len(head) >= 10:
+        metadata.format = "GIF"
+        metadata.width, metadata.height = struct.unpack("<HH", head[6:10])
+    elif head[:2] == b"BM" and len(head) >= 26:
+        metadata.format = "BMP"
+        metadata.width, height = struct.unpack("<ii", head[18:26])
+        metadata.height = abs(height)
+    else:
+        metadata.problem("empty file" if not head else f"not an image of a known format. Received: {head[:8]!r}...")
+    return metadata
+
+
+def _read_jpeg(stream: BinaryIO, metadata: Metadata) -> None:
+    metadata.format = "JPEG"
+    stream.seek(2)
+    for _ in range(_PARTS):
+        marker_bytes = stream.read(2)
+        while marker_bytes == b"\xff\xff":  # fill bytes
+            marker_bytes = b"\xff" + stream.read(1)
+        if len(marker_bytes) < 2 or marker_bytes[0] != 0xFF:
+            metadata.problem("the JPEG breaks off among its headers")
+            return
+        marker = marker_bytes[1]
+        if marker in (0xDA, 0xD9):  # the scan begins: metadata stands before it
+            return
+        if marker == 0x01 or 0xD0 <= marker <= 0xD7:  # these stand alone
+            continue
+        length = int.from_bytes(stream.read(2), "big") - 2
+        if length < 0:
+            metadata.problem("the JPEG breaks off among its headers")
+            return
+        start = stream.tell()
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            frame = stream.read(5)
+            if len(frame) == 5:
+                metadata.height, metadata.width = struct.unpack(">HH", frame[1:])
+        elif marker == 0xEB:
+            _take_jumbf_packet(stream, length, metadata)
+        elif marker in (0xE1, 0xED, 0xFE):
+            _take_jpeg_segment(marker, metadata.read_block(stream, length, "a JPEG segment"), metadata)
+        stream.seek(start + length)
+    metadata.problem(f"more than {_PARTS} segments; the rest was not read")
+
+
+def _take_jpeg_segment(marker: int, segment: bytes, metadata: Metadata) -> None:
+    if marker == 0xE1 and segment.startswith(b"Exif\0"):
+        metadata.add(exif.read_fields(segment))
+    elif marker == 0xE1 and segment.startswith(_XMP_HEADER):
+        metadata.add(xmp.read_fields(segment.removeprefix(_XMP_HEADER)))
+    elif marker == 0xED and segment.startswith(_PHOTOSHOP_HEADER):
+        metadata.add(iptc.read_fields(iptc.iim_of_photoshop(segment.removeprefix(_PHOTOSHOP_HEADER))))
+    elif marker == 0xFE:
+        metadata.fields.append(Field("JPEG comment", "", _decode(segment)))
+
+
+def _take_jumbf_packet(stream: BinaryIO, length: int, metadata: Metadata) -> None:
+    """A part of a JUMBF box in APP11 (ISO 19566-5, annex D): "JP", instance, packet, then the box, in parts.
+
+    The box's header is repeated in each packet; other boxes than C2PA's are let go.
+    """
+    start = stream.tell()
+    head = stream.read(min(length, 64))
+    packet = int.from_bytes(head[4:8], "big")
+    if head.startswith(b"JP") and (b"c2pa" in head if packet == 1 else metadata.credential_size):
+        skipped = min(8 if packet == 1 else 16, length)
+        stream.seek(start + skipped)
+        metadata.read_credential(stream, length - skipped)
+
+
+def _read_png(stream: BinaryIO, metadata: Metadata) -> None:
+    metadata.format = "PNG"
+    stream.seek(8)
+    texts = 0
+    for _ in range(_PARTS):
+        head = stream.read(8)
+        if len(head) < 8:
+            metadata.problem("the PNG breaks off before its end chunk")
+            return
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        start = stream.tell()
+        if kind == b"IEND":
+            return
+        if kind == b"IHDR":
+            size = stream.read(8)
+            if len(size) == 8:
+                metadata.width, metadata.height = struct.unpack(">II", size)
+        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+            texts += 1
+            if texts <= _TEXTS:
+                _take_png_text(kind, metadata.read_block(stream, length, f"a {kind.decode()} chunk"), metadata)
+            else:
+                metadata.problem(f"more than {_TEXTS} text chunks; the rest was not read")
+        elif kind == b"eXIf":
+            metadata.add(exif.read_fields(metadata.read_block(stream, length, "the eXIf chunk")))
+        elif kind == b"caBX":
+            metadata.read_credential(stream, length)
+        stream.seek(start + length + 4)
+    metadata.problem(f"more than {_PARTS} chunks; the rest was not read")
+
+
+def _take_png_text(kind: bytes, chunk: bytes, metadata: Metadata) -> None:
+    """A text chunk (PNG specification, third edition, section 11.3.3)."""
+    keyword, _, rest = chunk.partition(b"\0")
+    key = keyword[:79].decode("latin-1")
+    compressed = kind == b"zTXt"
+    if kind == b"iTXt":
+        compressed = rest[:1] == b"\1"
+        rest = rest[2:].split(b"\0", 2)[-1]  # past the flags, the language and the translated keyword
+    elif compressed:
+        rest = rest[1:]
+    if compressed:
+        rest = _inflate(rest, f"the text {key!r}", metadata)
+    if key == "XML:com.adobe.xmp":
+        metadata.add(xmp.read_fields(rest))
+    elif key in ("Raw profile type exif", "Raw profile type APP1", "Raw profile type iptc", "Raw profile type xmp"):
+        _take_raw_profile(key, rest, metadata)
+    else:
+        metadata.fields.append(Field("PNG text", key, _decode(rest)))
+
+
+def _take_raw_profile(key: str, text: bytes, metadata: Metadata) -> None:
+    """ImageMagick's way with EXIF, IPTC and XMP in PNG: the profile's name, its length, then hexadecimal digits."""
+    try:
+        profile = bytes.fromhex("".join(text.decode("latin-1").split()[2:]))
+    except ValueError:
+        metadata.problem(f"the text {key!r} is not hexadecimal")
+        return
+    if key.endswith("iptc"):
+        metadata.add(iptc.read_fields(iptc.iim_of_photoshop(profile) or profile))
+    elif key.endswith("xmp") or profile.startswith(_XMP_HEADER):
+        metadata.add(xmp.read_fields(profile.removeprefix(_XMP_HEADER)))
+    else:
+        metadata.add(exif.read_fields(profile))
+
+
+def _inflate(compressed: bytes, what: str, metadata: Metadata) -> bytes:
+    """As much of a zlib stream as the limits allow: a kilobyte of it can hold a megabyte, ten of them a gigabyte."""
+    decompressor = zlib.decompressobj()
+    allowed = metadata.allow(BLOCK_BYTES)
+    try:
+        text = decompressor.decompress(compressed, allowed) if allowed else b""
+    except zlib.error as error:
+        metadata.problem(f"{what} cannot be decompressed ({error})")
+        return b""
+    metadata.bytes_read += len(text)
+    if not decompressor.eof:
+        metadata.problem(f"{what} was decompressed to its first {len(text)} bytes only")
+    return text
+
+
+def _read_webp(stream: BinaryIO, metadata: Metadata) -> None:
+    metadata.format = "WEBP"
+    stream.seek(12)
+    for _ in range(_PARTS):
+        head = stream.read(8)
+        if not head:
+            return
+        if len(head) < 8:
+            metadata.problem("the WebP breaks off")
+            return
+        kind, length = head[:4], int.from_bytes(head[4:], "little")
+        start = stream.tell()
+        if kind in (b"VP8X", b"VP8 ", b"VP8L") and not metadata.width:
+            metadata.width, metadata.height = _webp_size(kind, stream.read(10))
+        elif kind == b"EXIF":
+            metadata.add(exif.read_fields(metadata.read_block(stream, length, "the EXIF chunk")))
+        elif kind == b"XMP ":
+            metadata.add(xmp.read_fields(metadata.read_block(stream, length, "the XMP chunk")))
+        elif kind == b"C2PA":
+            metadata.read_credential(stream, length)
+        stream.seek(start + length + length % 2)
+    metadata.problem(f"more than {_PARTS} chunks; the rest was not read")
+
+
+def _webp_size(kind: bytes, head: bytes) -> tuple[int, int]:
+    if len(head) < 10:
+        return 0, 0
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(head[4:7], "little"), 1 + int.from_bytes(head[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack("<HH", head[6:10])
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _read_tiff(stream: BinaryIO, metadata: Metadata) -> None:
+    metadata.format = "TIFF"
+
+    def read_at(offset: int, length: int) -> bytes:
+        stream.seek(offset)
+        return stream.read(length)
+
+    wanted = frozenset({_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_XMP, _TIFF_IPTC})
+    tags, _, problems = tiff.read_tags(read_at, wanted, BLOCK_BYTES)
+    metadata.add(([], [f"TIFF: {problem}" for problem in problems]))
+    metadata.add(exif.fields_of(read_at))
+    width, height, packet, block = (tags.get(tag) for tag in (_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_XMP, _TIFF_IPTC))
+    if isinstance(width, int) and isinstance(height, int):
+        metadata.width, metadata.height = width, height
+    if isinstance(packet, bytes):
+        metadata.add(xmp.read_fields(packet))
+    if isinstance(block, bytes):
+        metadata.add(iptc.read_fields(block))
+    credential = tiff.read_tags(read_at, frozenset({_TIFF_C2PA}), MAX_CREDENTIAL_BYTES + 1)[0].get(_TIFF_C2PA)
+    if isinstance(credential, bytes):
+        metadata.read_credential(io.BytesIO(credential), len(credential))
+
+
+def _decode(text: bytes) -> str:
+    """Text of an undeclared encoding: UTF-8 where it is that, else Latin-1, in which nothing fails."""
+    try:
+        return text.decode("utf-8").strip("\0 \n")
+    except UnicodeDecodeError:
+        return text.decode("latin-1").strip("\0 \n")

@@ -1,0 +1,183 @@
+"""A file's own word on its origin: read, checked, weighed and put into one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from deepfake_tf.config import LABEL_NAMES
+from deepfake_tf.provenance import content_credentials
+from deepfake_tf.provenance.containers import MAX_CREDENTIAL_BYTES, Metadata, read_metadata
+from deepfake_tf.provenance.findings import (
+    AI_EDITED,
+    CAPTURED,
+    GENERATED,
+    HINT,
+    ORIGINS,
+    STRENGTHS,
+    UNKNOWN,
+    Finding,
+    Report,
+    clean,
+)
+from deepfake_tf.provenance.interpretation import findings_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NOTHING_FOUND = "The file says nothing about its origin, which means nothing: most files do not, whatever they show."
+_ORIGIN_WORDS = {GENERATED: "was generated", AI_EDITED: "was edited with AI", CAPTURED: "was captured by a camera"}
+
+
+def inspect(
+    source: str | Path | bytes,
+    name: str = "",
+    *,
+    trust_list: str | Path | None = None,
+    fetch_remote: bool = False,
+    check_credentials: bool = True,
+) -> Report:
+    """What a file says of its own origin, from its metadata alone; no pixel is decoded.
+
+    Args:
+        source: a path, or the encoded image.
+        name: what to call the file in the report. Default: the path, or "image" for bytes.
+        trust_list: a PEM file of the certificates whose signers count as known; see `content_credentials`.
+        fetch_remote: whether Content Credentials that the file only links to are fetched.
+        check_credentials: whether Content Credentials are checked, for which the whole file is read and hashed,
+            or only looked at.
+
+    Returns:
+        The report. A file that cannot be read gives one with `error`; broken metadata gives both an error and
+        the findings that could be made.
+
+    Raises:
+        ValueError: the trust list is not a PEM file of certificates.
+    """
+    file = clean(name or (str(source) if not isinstance(source, bytes) else "image"))
+    try:
+        with _opened(source) as stream:
+            metadata = read_metadata(stream)
+            findings = findings_of(metadata.fields)
+            findings += _credential_findings(stream, metadata, trust_list, fetch_remote, check_credentials)
+    except OSError as failure:
+        reason = f"cannot be read: {clean(failure.strerror or str(failure))}"
+        return Report(file, "", 0, 0, (), f"The file {reason}.", reason)
+    findings.sort(key=_weight)
+    error = clean("; ".join(metadata.problems))
+    summary = _summary(findings) if metadata.format else "The file is no image that can be read."
+    return Report(file, metadata.format, metadata.width, metadata.height, tuple(findings), summary, error)
+
+
+def summarise(report: Report, pixel_verdict: str | None) -> str:
+    """The file's word and the pixels' side by side; neither changes the other.
+
+    Args:
+        report: of `inspect`.
+        pixel_verdict: what the detector says, such as "likely generated" or "out of domain"; None where it was
+            not asked.
+
+    Returns:
+        One line, such as "The file carries a valid Content Credential from OpenAI that says it was generated.
+        Pixels: out of domain."
+    """
+    return f"{report.summary} Pixels: {clean(pixel_verdict, 200) if pixel_verdict else 'not scored'}."
+
+
+def evidence_share(
+    files: Sequence[str | Path | bytes], labels: Sequence[int] | np.ndarray
+) -> dict[str, dict[str, float]]:
+    """How many files of each class give themselves away: a shortcut for a model that sees files, not pixels.
+
+    Reads headers and metadata only; Content Credentials are looked at, not checked.
+
+    Args:
+        files: N paths or encoded images.
+        labels: N integers; 1 = FAKE, 0 = REAL.
+
+    Returns:
+        A row a class, {"REAL": {...}, "FAKE": {...}}: for each of "generated", "ai_edited" and "captured" the
+        share of its files, 0..1, with at least one finding that says so. A class without files has shares of 0.
+
+    Raises:
+        ValueError: files and labels differ in number.
+    """
+    if len(files) != len(labels):
+        raise ValueError(f"One label a file is needed. Received: {len(files)} files, {len(labels)} labels")
+    told = [origin for origin in ORIGINS if origin != UNKNOWN]
+    counts = {name: dict.fromkeys(told, 0) for name in LABEL_NAMES}
+    totals = dict.fromkeys(LABEL_NAMES, 0)
+    for file, label in zip(files, labels):
+        class_name = LABEL_NAMES[int(label)]
+        totals[class_name] += 1
+        for origin in {finding.says for finding in inspect(file, check_credentials=False).findings} - {UNKNOWN}:
+            counts[class_name][origin] += 1
+    return {
+        class_name: {origin: count / max(totals[class_name], 1) for origin, count in row.items()}
+        for class_name, row in counts.items()
+    }
+
+
+@contextlib.contextmanager
+def _opened(source: str | Path | bytes) -> Iterator[BinaryIO]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    path = Path(source)
+    if path.exists() and not path.is_file():  # a pipe would be waited on, a device read without end
+        raise OSError("not a regular file")
+    try:
+        stream = path.open("rb")
+    except ValueError as error:  # a path with a null byte
+        raise OSError(str(error)) from error
+    with stream:
+        yield stream
+
+
+def _credential_findings(
+    stream: BinaryIO, metadata: Metadata, trust_list: str | Path | None, fetch_remote: bool, check: bool
+) -> list[Finding]:
+    link = next((field.value for field in metadata.fields if field.source == "XMP provenance"), "")
+    if not metadata.credential_size and not link:
+        return []
+    if metadata.credential_size > MAX_CREDENTIAL_BYTES:
+        reason = f"it has {metadata.credential_size} bytes, more than {MAX_CREDENTIAL_BYTES}"
+    elif check and (metadata.credential_size or fetch_remote):
+        try:
+            return content_credentials.read_findings(stream, metadata.format, trust_list, fetch_remote)
+        except ImportError as error:
+            reason = str(error)
+    else:
+        reason = "only the header was read"
+    if metadata.credential_size:
+        return [content_credentials.unchecked_finding(metadata.credential_bytes, reason)]
+    return [content_credentials.remote_finding(link)]
+
+
+def _weight(finding: Finding) -> tuple[int, int, bool]:
+    """Strong before weak, telling before silent, and a credential before its claim."""
+    return STRENGTHS.index(finding.strength), ORIGINS.index(finding.says), finding.source != "C2PA"
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    """The credential's standing if there is one, then each further origin that the file claims, at its strongest."""
+    if not findings:
+        return NOTHING_FOUND
+    sentences = []
+    told = {UNKNOWN}
+    # A credential speaks first even where it is broken: that it is broken is what the reader must know.
+    for finding in sorted(findings, key=lambda finding: finding.source != "C2PA"):
+        if finding.source == "C2PA":
+            sentences.append(f"The file {finding.statement[0].lower()}{finding.statement[1:]}")
+            if finding.strength == HINT:  # broken or unchecked, so that other evidence of the same still counts
+                continue
+        elif finding.says not in told and finding.source != "C2PA claim":
+            verb = "hints" if finding.strength == HINT else "says"
+            also = "also " if sentences else ""
+            sentences.append(f"The file {also}{verb} that it {_ORIGIN_WORDS[finding.says]} ({finding.source}).")
+        if finding.source != "C2PA claim":
+            told.add(finding.says)
+    return " ".join(sentences) or "The file names a program, and does not say how the image came to be."
