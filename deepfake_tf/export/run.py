@@ -1,0 +1,168 @@
+"""From a run directory to the SavedModel that ships: calibrate, know the domain, write the card."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import platform
+import subprocess
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.special import expit
+
+import deepfake_tf
+from deepfake_tf import evaluation
+from deepfake_tf.calibration import BAND_ACCURACY, DOMAIN_PERCENTILE, Calibration, Domain, fit_calibration, fit_domain
+from deepfake_tf.config import FAKE, IMAGE_SIZE, LABEL_NAMES, PIXEL_MEAN, PIXEL_STD, REAL, TrainingConfig
+from deepfake_tf.data.examples import Examples
+from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
+from deepfake_tf.export.savedmodel import export_savedmodel, freeze
+from deepfake_tf.models import build_model, with_features
+from deepfake_tf.progress import progress_bar
+
+DOMAIN_TRAINING_IMAGES = 5_000  # of the training split, for the class means and the covariance
+WARMUP_IMAGES = 8
+BATCH_SIZE = 32
+
+
+def export_run(run_dir: str | Path, examples: Examples, output: str | Path) -> dict:
+    """Export the best weights of a run.
+
+    Args:
+        run_dir: str or Path. Filled by `deepfake_tf.training.train`.
+        examples: Examples. The source that the run was trained on.
+        output: str or Path. The version's folder, such as `saved_model/deepfake/1`.
+
+    Returns:
+        The model card.
+
+    Raises:
+        ValueError: the run's validation files are not in `examples`.
+    """
+    run_dir = Path(run_dir)
+    config = TrainingConfig.from_file(run_dir / "config.json")
+    model = build_model(config.model, IMAGE_SIZE)
+    model.load_weights(run_dir / "best.weights.h5")
+    training, validation = read_split(run_dir, examples)
+    sample = np.random.default_rng(config.seed).permutation(len(training))[:DOMAIN_TRAINING_IMAGES]
+    sample_images = DecodedImages(training.take(np.sort(sample)), IMAGE_SIZE, "reading training images")
+    validation_images = DecodedImages(validation, IMAGE_SIZE, "reading validation images")
+    _, training_features = _run_network(model, sample_images, "measuring training images")
+    logits, validation_features = _run_network(model, validation_images, "measuring validation images")
+    labels = validation_images.examples.labels
+    calibration = fit_calibration(labels, logits)
+    domain = fit_domain(training_features, sample_images.examples.labels, validation_features, sample_images.sizes)
+    card = _model_card(config, calibration, domain, labels, logits, training, validation)
+    # The classes in turns, like the requests to come.
+    order = np.argsort(_alternate(labels), kind="stable")
+    warmup = [_read(validation_images.examples.files[i]) for i in order[:WARMUP_IMAGES]]
+    export_savedmodel(model, calibration, domain, card, output, warmup)
+    return card
+
+
+def read_split(run_dir: Path, examples: Examples) -> tuple[Examples, Examples]:
+    """The training and the validation images of a run, as its file lists name them."""
+    position = {name: index for index, name in enumerate(examples.names)}
+    parts = []
+    for file in ("train_files.txt", "validation_files.txt"):
+        names = (run_dir / file).read_text().splitlines()
+        if missing := [name for name in names if name not in position]:
+            raise ValueError(
+                f"{len(missing)} of the {len(names)} images in {run_dir / file} are not in the data given, such as "
+                f"{missing[0]!r}. Give the --data that the run was trained on; it holds names such as "
+                f"{examples.names[0]!r}."
+            )
+        parts.append(examples.take(np.array([position[name] for name in names])))
+    return parts[0], parts[1]
+
+
+def _run_network(model: keras.Model, images: DecodedImages, description: str) -> tuple[np.ndarray, np.ndarray]:
+    """Logits float32 [N] and pooled features float32 [N, C], by the frozen network that is exported."""
+    network = freeze(with_features(model))
+    logits, features = [], []
+    with progress_bar(len(images), description, "image") as bar:
+        for pixels, _ in evaluation_batches(images, BATCH_SIZE):
+            outputs = network(pixels)
+            logits.append(outputs["logit"].numpy()[:, 0])
+            features.append(tf.reduce_mean(outputs["features"], axis=[1, 2]).numpy())
+            bar.update(len(logits[-1]))
+    return np.concatenate(logits), np.concatenate(features)
+
+
+def _alternate(labels: np.ndarray) -> np.ndarray:
+    """A sort key that puts the classes in turns."""
+    key = np.zeros(len(labels))
+    for label in (REAL, FAKE):
+        members = np.flatnonzero(labels == label)
+        key[members] = np.arange(len(members)) + label / 2
+    return key
+
+
+def _read(file: str | bytes) -> bytes:
+    return Path(file).read_bytes() if isinstance(file, str) else file
+
+
+def _model_card(
+    config: TrainingConfig,
+    calibration: Calibration,
+    domain: Domain,
+    labels: np.ndarray,
+    logits: np.ndarray,
+    training: Examples,
+    validation: Examples,
+) -> dict:
+    probabilities = expit(logits.astype(np.float64) / calibration.temperature)
+    low, high = calibration.band
+    in_band = (probabilities > low) & (probabilities < high)
+    right = (probabilities >= calibration.threshold) == (labels == FAKE)
+    return {
+        "model": config.model,
+        "labels": {name: label for label, name in enumerate(LABEL_NAMES)},
+        "input": {
+            "size": [IMAGE_SIZE, IMAGE_SIZE],
+            "resize": "antialiased bilinear, aspect ratio not kept",
+            "mean": PIXEL_MEAN,
+            "std": PIXEL_STD,
+        },
+        "decision": {
+            "threshold": calibration.threshold,
+            "temperature": calibration.temperature,
+            "uncertain_band": list(calibration.band),
+            "band_accuracy_aimed_at": BAND_ACCURACY,
+            "validation_accuracy_outside_band": float(right[~in_band].mean()) if (~in_band).any() else None,
+            "validation_share_in_band": float(in_band.mean()),
+        },
+        "domain": {
+            "sides_seen_in_training": [domain.min_side, domain.max_side],
+            "sides_accepted": list(domain.accepted_sides),
+            "mahalanobis_threshold": domain.threshold,
+            "validation_percentile": DOMAIN_PERCENTILE,
+        },
+        "data": {
+            "training": training.counts(),
+            "validation": validation.counts(),
+            "notes": list(validation.notes),
+            "split": "stratified by class; images with equal pixels on one side",
+        },
+        "training": dataclasses.asdict(config),
+        "validation_metrics": evaluation.compute_metrics(labels, probabilities, calibration.threshold),
+        "versions": {
+            "deepfake_tf": deepfake_tf.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "python": platform.python_version(),
+        },
+        "git_commit": _git_commit(),
+        "exported": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None  # installed without its repository

@@ -1,0 +1,221 @@
+"""The exported graph: encoded images in, the rows of the score contract out.
+
+Weights are frozen to constants. TensorFlow Serving loads graphs the TF1 way, in which a module that
+merely holds a Keras model loses its variables (tensorflow/tensorflow#72963); constants cannot be lost,
+and the graph optimiser folds batch norm into them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from deepfake_tf import config
+from deepfake_tf.calibration import Calibration, Domain
+from deepfake_tf.data import preprocessing
+from deepfake_tf.export.warmup import write_warmup_requests
+from deepfake_tf.models import HEAD_LAYER, with_features
+
+MODEL_CARD = "model_card.json"
+
+_OK, _EMPTY, _UNKNOWN, _NO_SIZE, _TOO_LARGE, _DAMAGED = range(6)
+_ERRORS = [
+    "",
+    "empty file",
+    "not an image in a supported format (JPEG, PNG, GIF, BMP, WebP)",
+    "the image header is damaged or cut off",
+    f"too many pixels: at most {config.MAX_PIXELS // 1_000_000} million are accepted",
+    "the image is damaged, cut off, or in a variant of its format that is not supported",
+]
+
+
+def export_savedmodel(
+    model: keras.Model,
+    calibration: Calibration,
+    domain: Domain,
+    card: dict[str, Any],
+    output: str | Path,
+    warmup_images: list[bytes],
+) -> Path:
+    """Write a SavedModel with the signatures `serving_default`, `explain` and `from_pixels`.
+
+    Args:
+        model: keras.Model of `build_model`, at 224 px.
+        calibration: Calibration.
+        domain: Domain.
+        card: JSON-able dict. Becomes the asset `model_card.json`.
+        output: str or Path. The version's folder, such as `saved_model/deepfake/1`; replaced if there.
+        warmup_images: encoded images for the warm-up requests.
+
+    Returns:
+        The path written. It appears whole or not at all.
+
+    Raises:
+        ValueError: `output` exists and is no SavedModel.
+    """
+    output = Path(output)
+    if output.exists() and not (output / "saved_model.pb").is_file():
+        raise ValueError(f"{output} exists and is no SavedModel: it is not replaced. Name another --output.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the version folders, a server that watches them must not take this one for a version.
+    temporary = output.parent / f".{output.name}.exporting"
+    shutil.rmtree(temporary, ignore_errors=True)
+    card_file = output.parent / f".{output.name}.cards" / MODEL_CARD
+    card_file.parent.mkdir(exist_ok=True)
+    card_file.write_text(json.dumps(card, indent=2) + "\n")
+    module = DetectorModule(model, calibration, domain, card_file)
+    tf.saved_model.save(module, str(temporary), signatures=module.signatures())
+    shutil.rmtree(card_file.parent)
+    write_warmup_requests(temporary, warmup_images)
+    if output.exists():
+        shutil.rmtree(output)
+    os.replace(temporary, output)
+    return output
+
+
+class DetectorModule(tf.Module):
+    """The way of an image as one graph; see `deepfake_tf.data.preprocessing` and `calibration`."""
+
+    def __init__(self, model: keras.Model, calibration: Calibration, domain: Domain, card_file: Path):
+        super().__init__()
+        self.card = tf.saved_model.Asset(str(card_file))
+        self._network = freeze(with_features(model))
+        head = model.get_layer(HEAD_LAYER).get_weights()
+        self._head_kernel = head[0][:, 0]  # float32 [C]
+        self._calibration = calibration
+        self._domain = domain
+
+    def signatures(self) -> dict[str, Any]:
+        encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
+        pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")
+        return {
+            "serving_default": tf.function(self.serving_default).get_concrete_function(encoded),
+            "explain": tf.function(self.explain).get_concrete_function(encoded),
+            "from_pixels": tf.function(self.from_pixels).get_concrete_function(pixels),
+        }
+
+    def serving_default(self, image_bytes):
+        """string [N] -> dict of [N]: the fields of the score contract."""
+        return self._score(*_read_images(image_bytes))[0]
+
+    def explain(self, image_bytes):
+        """string [N] -> the same, and `heatmap` float32 [N, h, w], 0..1."""
+        rows, features = self._score(*_read_images(image_bytes))
+        # Grad-CAM (https://arxiv.org/abs/1610.02391) in closed form: behind global average pooling and one
+        # dense unit the gradient of the logit is the unit's kernel, everywhere on the map.
+        evidence = tf.linalg.matvec(features, tf.constant(self._head_kernel))
+        towards_label = tf.where(rows["label"] == config.LABEL_NAMES[config.FAKE], 1.0, -1.0)
+        heatmap = tf.nn.relu(evidence * towards_label[:, None, None])
+        peak = tf.reduce_max(heatmap, axis=[1, 2], keepdims=True)
+        is_valid = tf.cast(rows["error"] == "", tf.float32)[:, None, None]
+        return {**rows, "heatmap": tf.math.divide_no_nan(heatmap, peak) * is_valid}
+
+    def from_pixels(self, pixels):
+        """uint8 [N, H, W, 3] -> the same as `serving_default`."""
+        height, width = tf.shape(pixels)[1], tf.shape(pixels)[2]
+        count = tf.shape(pixels)[0]
+        has_pixels = (height > 0) & (width > 0)
+        padded = tf.cond(has_pixels, lambda: pixels, lambda: tf.zeros([count, 1, 1, 3], tf.uint8))
+        status = tf.fill([count], tf.where(has_pixels, _OK, _EMPTY))
+        return self._score(preprocessing.resize(padded), status, tf.fill([count], width), tf.fill([count], height))[0]
+
+    def _score(self, pixels, status, width, height):
+        count = tf.shape(pixels)[0]
+        # The fused convolutions refuse an empty batch: it travels as one black image, cut off again.
+        pixels = tf.pad(pixels, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+        outputs = self._network(preprocessing.normalise(pixels))
+        outputs = {name: output[:count] for name, output in outputs.items()}
+        logit = outputs["logit"][:, 0]
+        probability = tf.sigmoid(logit / self._calibration.temperature)
+        is_valid = status == _OK
+        reason = self._reason(outputs["features"], width, height)
+        in_domain = is_valid & (reason == "")
+        is_fake = probability >= self._calibration.threshold
+        real, fake = config.LABEL_NAMES
+        low, high = self._calibration.band
+        verdict = tf.where(is_fake, config.VERDICT_GENERATED, config.VERDICT_REAL)
+        verdict = tf.where((probability > low) & (probability < high), config.VERDICT_UNCERTAIN, verdict)
+        rows = {
+            "label": tf.where(is_valid, tf.where(is_fake, fake, real), config.LABEL_INVALID),
+            "verdict": tf.where(in_domain, verdict, config.VERDICT_UNCERTAIN),
+            "reason": tf.where(is_valid, reason, ""),
+            "error": tf.gather(tf.constant(_ERRORS), status),
+            "confidence": tf.where(is_valid, tf.where(is_fake, probability, 1.0 - probability), 0.0),
+            "probability": tf.where(is_valid, probability, -1.0),
+            "logit": tf.where(is_valid, logit, 0.0),
+            "in_domain": in_domain,
+            "width": width,
+            "height": height,
+        }
+        return rows, outputs["features"]
+
+    def _reason(self, features, width, height):
+        """string [N]: why an image is out of domain, or empty."""
+        domain = self._domain
+        low, high = domain.accepted_sides
+        wrong_size = (tf.minimum(width, height) < low) | (tf.maximum(width, height) > high)
+        pooled = tf.reduce_mean(features, axis=[1, 2])
+        squared = [
+            tf.reduce_sum(tf.square(tf.matmul(pooled - mean, tf.constant(domain.whitening))), axis=1)
+            for mean in domain.means
+        ]
+        distance = tf.sqrt(tf.minimum(*squared))
+        seen = f"{domain.min_side}" if domain.min_side == domain.max_side else f"{domain.min_side} to {domain.max_side}"
+        size = tf.strings.join([tf.strings.as_string(width), " x ", tf.strings.as_string(height)])
+        size_reason = tf.strings.join([size, f" pixels: the model was trained and measured on sides of {seen} pixels"])
+        looks = "unlike the images that the model was trained and measured on"
+        return tf.where(wrong_size, size_reason, tf.where(distance > domain.threshold, looks, ""))
+
+
+def freeze(model: keras.Model):
+    """float32 [N, 224, 224, 3] -> {features, logit}, with the weights as constants."""
+    spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
+    names = sorted(model.output)
+    traced = tf.function(lambda images: [model(images, training=False)[name] for name in names])
+    frozen = convert_variables_to_constants_v2(traced.get_concrete_function(spec))
+    return lambda images: dict(zip(names, frozen(images), strict=True))
+
+
+def _read_images(image_bytes):
+    """Decode a batch in which any image may be broken.
+
+    Args:
+        image_bytes: string [N].
+
+    Returns:
+        pixels uint8 [N, 224, 224, 3], status int32 [N], width int32 [N], height int32 [N].
+    """
+    count = tf.shape(image_bytes)[0]
+    no_pixels = tf.zeros([config.IMAGE_SIZE, config.IMAGE_SIZE, 3], tf.uint8)
+
+    def read(index, encoded):
+        image_format, width, height = preprocessing.read_header(encoded)
+        too_large = tf.cast(width, tf.int64) * tf.cast(height, tf.int64) > config.MAX_PIXELS
+        status = tf.where(too_large, _TOO_LARGE, _OK)
+        status = tf.where((width <= 0) | (height <= 0), _NO_SIZE, status)
+        status = tf.where(image_format == preprocessing.UNKNOWN, _UNKNOWN, status)
+        status = tf.where(tf.strings.length(encoded) == 0, _EMPTY, status)
+        pixels = tf.cond(status == _OK, lambda: preprocessing.resize(preprocessing.decode(encoded)), lambda: no_pixels)
+        return index, pixels, status, width, height
+
+    # tf.map_fn would fail the whole batch on one damaged image, and with the server's batching other
+    # callers' requests too. A dataset drops that element alone; what it leaves is put back by index. One
+    # empty string more keeps the dataset from ever being empty.
+    images = tf.data.Dataset.from_tensor_slices((tf.range(count + 1), tf.concat([image_bytes, [""]], axis=0)))
+    images = images.map(read, tf.data.AUTOTUNE, deterministic=False).ignore_errors()
+    index, pixels, status, width, height = images.batch(tf.cast(count, tf.int64) + 1).get_single_element()
+    scatter = lambda start, values: tf.tensor_scatter_nd_update(start, index[:, None], values)[:count]
+    shape = [count + 1, config.IMAGE_SIZE, config.IMAGE_SIZE, 3]
+    return (
+        tf.ensure_shape(scatter(tf.zeros(shape, tf.uint8), pixels), [None, config.IMAGE_SIZE, config.IMAGE_SIZE, 3]),
+        scatter(tf.fill([count + 1], _DAMAGED), status),
+        scatter(tf.zeros([count + 1], tf.int32), width),
+        scatter(tf.zeros([count + 1], tf.int32), height),
+    )

@@ -1,0 +1,98 @@
+"""What the tests share: where real data lies, small data made on the spot, and a home for prepared data sets."""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Both are read when the libraries are imported, so before any test module is. No test touches the user's own data.
+os.environ["TFDS_DATA_DIR"] = tempfile.mkdtemp(prefix="deepfake_tf_tests_")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+atexit.register(shutil.rmtree, os.environ["TFDS_DATA_DIR"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real data, beside the project. Tests that use it are marked real_data."""
+    folder = Path(__file__).parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"real data is not at hand: {folder} does not exist")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cifake_train(shared):
+    """Examples of CIFAKE's train split, 100,000 images, prepared once a session."""
+    from deepfake_tf.data.sources import load_examples
+
+    archive = shared / "data" / "cifake-train.tar.xz"
+    if not archive.is_file():
+        pytest.skip(f"real data is not at hand: {archive} does not exist")
+    return load_examples(["cifake"], archive=str(archive))
+
+
+@pytest.fixture
+def write_images(tmp_path) -> Callable[..., Path]:
+    """A function that writes random images, each different, and returns the folder that holds them.
+
+    `write_images({"REAL": 3, "FAKE": 2}, extension=".png", size=(8, 8))` writes REAL/0.png and so on into the
+    test's own folder.
+    """
+    rng = np.random.default_rng(0)
+
+    def write(counts: Mapping[str, int], extension: str = ".png", size: tuple[int, int] = (8, 8)) -> Path:
+        for folder, count in counts.items():
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            for index in range(count):
+                pixels = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / folder / f"{index}{extension}")
+        return tmp_path
+
+    return write
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportedModel:
+    """A SavedModel with random weights, and all that it was made from."""
+
+    path: Path
+    keras_model: Any
+    calibration: Any
+    card: dict[str, Any]
+    warmup_images: list[bytes]
+
+
+@pytest.fixture(scope="session")
+def exported_model(tmp_path_factory) -> ExportedModel:
+    """A ResNet-18 with random weights, calibrated so that its answers on small random pictures differ."""
+    import keras
+
+    from deepfake_tf.calibration import Calibration, Domain
+    from deepfake_tf.export.savedmodel import export_savedmodel
+    from deepfake_tf.models import build_model
+    from tests.images import encode, photograph
+
+    keras.utils.set_random_seed(0)
+    model = build_model("resnet18")
+    pictures = np.stack([np.asarray(photograph(224, 224, seed), np.float32) for seed in range(16)])
+    logits = model.predict(pictures / 127.5 - 1.0, verbose=0)[:, 0]
+    head = model.get_layer("fc")
+    scale = 2.0 / logits.std()
+    head.set_weights([head.get_weights()[0] * scale, head.get_weights()[1] - logits.mean() * scale])
+    calibration = Calibration(temperature=1.5, threshold=0.5, band=(0.4, 0.6))
+    everywhere = Domain(32, 32, np.zeros((2, 512), np.float32), np.eye(512, dtype=np.float32), threshold=1e6)
+    card = {"model": "resnet18", "decision": {"threshold": 0.5}}
+    warmup_images = [encode(photograph(32, 32, seed), "PNG") for seed in (100, 101)]
+    path = tmp_path_factory.mktemp("deepfake") / "1"
+    export_savedmodel(model, calibration, everywhere, card, path, warmup_images)
+    return ExportedModel(path, model, calibration, card, warmup_images)

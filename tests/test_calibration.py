@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from deepfake_tf.calibration import BAND_ACCURACY, domain_distance, fit_calibration, fit_domain
+
+
+def calibrated_sample(count=20_000, seed=0):
+    """Labels drawn with exactly the probability that the logits state."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0.0, 3.0, count)
+    labels = (generator.random(count) < expit(logits)).astype(np.int64)
+    return labels, logits
+
+
+@pytest.mark.parametrize("overconfidence", [0.5, 1.0, 3.0])
+def test_temperature_undoes_overconfidence(overconfidence):
+    labels, logits = calibrated_sample()
+    calibration = fit_calibration(labels, logits * overconfidence)
+    assert calibration.temperature == pytest.approx(overconfidence, rel=0.05)
+
+
+def test_outside_the_band_the_accuracy_is_reached_and_the_band_is_no_wider_than_needed():
+    labels, logits = calibrated_sample()
+    calibration = fit_calibration(labels, logits)
+    probabilities = expit(logits / calibration.temperature)
+    low, high = calibration.band
+    outside = (probabilities <= low) | (probabilities >= high)
+    right = (probabilities >= 0.5) == (labels == 1)
+    assert right[outside].mean() >= BAND_ACCURACY
+    wider = np.abs(probabilities - 0.5) > (high - 0.5) * 0.97
+    assert right[wider].mean() < BAND_ACCURACY
+    assert low + high == pytest.approx(1.0)
+
+
+def test_no_band_where_all_is_right():
+    labels = np.array([0, 1] * 50)
+    assert fit_calibration(labels, np.where(labels == 1, 4.0, -4.0)).band == (0.5, 0.5)
+
+
+def test_domain_accepts_validation_and_refuses_what_is_far():
+    generator = np.random.default_rng(0)
+    labels = np.arange(4000) % 2
+    scales = np.linspace(0.1, 3.0, 16)
+    features = (generator.normal(0, scales, (4000, 16)) + labels[:, None]).astype(np.float32)
+    domain = fit_domain(features[:3000], labels[:3000], features[3000:], np.array([[32, 32]]))
+    inside = domain_distance(features[3000:], domain.means, domain.whitening) <= domain.threshold
+    assert 0.99 <= inside.mean() <= 1.0
+    # The same step is far along a narrow direction and near along a wide one.
+    near, far = np.zeros((2, 1, 16), np.float32)
+    near[0, -1] = far[0, 0] = 2.0
+    assert domain_distance(near, domain.means, domain.whitening)[0] <= domain.threshold
+    assert domain_distance(far, domain.means, domain.whitening)[0] > domain.threshold
+    assert domain.accepted_sides == (16, 64)
