@@ -1,0 +1,1 @@
+"""Scoring images: one `Detector`, whichever engine runs the model."""
