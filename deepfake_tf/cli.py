@@ -64,6 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("paths", nargs="+", metavar="PATH")
     command.add_argument("--format", choices=("table", "json", "jsonl", "csv"), default="table")
     command.add_argument("--output", metavar="FILE", help="write there, whole or not at all, instead of the terminal")
+    command.add_argument("--url", help="score there: http://HOST:8501 (REST) or grpc://HOST:8500")
+    command.add_argument("--label", help="with --url: the version label, such as stable")
     command.add_argument("--provenance", action="store_true", help="say on stderr what each file carries as evidence")
     command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
 
@@ -81,6 +83,19 @@ def build_parser() -> argparse.ArgumentParser:
     command = add("demo", demo, "Score sample photographs that installed packages carry.")
     command.add_argument("--archive", metavar="FILE|DIR", help="CIFAKE at hand: eight of its images join the samples")
     command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
+
+    command = add("serve", serve, "Serve the model: TensorFlow Serving where it is at hand, else in this process.")
+    command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
+    command.add_argument("--engine", choices=("auto", "tensorflow_model_server", "docker", "local"), default="auto")
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine only")
+    for name, port in (("rest", 8501), ("grpc", 8500), ("gateway", 8080)):
+        command.add_argument(f"--{name}-port", type=int, default=port, help=f"default: {port}")
+    command.add_argument("--label", action="append", default=[], dest="labels", metavar="NAME=VERSION")
+    command.add_argument(
+        "--upstream", metavar="URL", help="run the upload gateway alone, before this TensorFlow Serving"
+    )
+    command.add_argument("--upstream-label", metavar="LABEL", help="the version label to ask the upstream for")
+    command.add_argument("--cors-origin", action="append", default=[], dest="cors_origins", metavar="ORIGIN")
 
     command = add("train", train, "Train a network and fill a run directory.")
     _add_data_options(command, required=False)
@@ -110,8 +125,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def predict(options: argparse.Namespace) -> int:
+    from deepfake_tf.inference.detector import Detector
+
     paths = expand_paths(options.paths)
-    return _predict_and_print(paths, options.model, options.format, options.output, options.provenance)
+    started = time.monotonic()
+    detector = Detector(options.model, url=options.url, label=options.label)
+    return _predict_and_print(detector, started, paths, options.format, options.output, options.provenance)
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -144,12 +163,23 @@ def inspect(options: argparse.Namespace) -> int:
 def demo(options: argparse.Namespace) -> int:
     import tempfile
 
+    from deepfake_tf.inference.detector import Detector
     from deepfake_tf.samples import write_cifake_samples, write_samples
 
+    started = time.monotonic()
+    detector = Detector(options.model)
     archive = Path(options.archive).resolve() if options.archive else None
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # short names in the table
         paths = write_samples(".") + write_cifake_samples(".", archive)
-        return _predict_and_print([str(path) for path in paths], options.model, "table", None)
+        return _predict_and_print(detector, started, [str(path) for path in paths], "table", None)
+
+
+def serve(options: argparse.Namespace) -> int:
+    from deepfake_tf.server import launch
+
+    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(launch.ServeOptions)}
+    launch.serve(launch.ServeOptions(**fields))
+    return EXIT_OK
 
 
 def train(options: argparse.Namespace) -> int:
@@ -241,14 +271,16 @@ def _is_image(file: Path) -> bool:
 
 
 def _predict_and_print(
-    paths: Sequence[str], model: str | None, output_format: str, output: str | None, with_provenance: bool = False
+    detector,
+    started: float,
+    paths: Sequence[str],
+    output_format: str,
+    output: str | None,
+    with_provenance: bool = False,
 ) -> int:
-    from deepfake_tf.inference.detector import Detector
     from deepfake_tf.output import format_predictions, has_errors, write_whole
     from deepfake_tf.progress import progress_bar
 
-    started = time.monotonic()
-    detector = Detector(model)
     loaded = time.monotonic()
     with progress_bar(len(paths), "scoring", "image") as bar:
         predictions = []

@@ -82,25 +82,42 @@ class Detector:
     `error`; a wrong argument raises.
     """
 
-    def __init__(self, model: str | os.PathLike[str] | None = None):
-        """Load a model.
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        url: str | None = None,
+        version: int | None = None,
+        label: str | None = None,
+    ):
+        """Load a model, or connect to a server that has one.
 
         Args:
             model: path of a SavedModel, or of a folder of numbered versions (the highest is taken).
                 None takes DEEPFAKE_TF_MODEL from the environment, else the model that ships.
+            url: score there instead: "http://HOST:8501" (REST) or "grpc://HOST:8500", of TensorFlow
+                Serving or of `deepfake-tf serve`.
+            version, label: with `url`, the version to ask for: a number, or a label such as "stable".
 
         Raises:
             FileNotFoundError, ValueError: no model there, or not one of ours; says what was tried.
+            ImportError: gRPC without the extra `deepfake-tf[grpc]`.
         """
-        from deepfake_tf.inference.savedmodel_engine import SavedModelEngine
+        self._engine: Any
+        self.model_dir: Path | None = None
+        if url is not None:
+            from deepfake_tf.inference.tf_serving_engine import connect
 
-        self.model_dir = find_model(model)
-        self._engine = SavedModelEngine(self.model_dir)
+            self._engine = connect(url, version=version, label=label)
+        else:
+            from deepfake_tf.inference.savedmodel_engine import SavedModelEngine
+
+            self.model_dir = find_model(model)
+            self._engine = SavedModelEngine(self.model_dir)
 
     @property
     def card(self) -> dict[str, Any]:
-        """The model card: data, split, metrics, threshold, temperature, band, versions."""
-        return read_card(self.model_dir)
+        """The model card: data, split, metrics, threshold, temperature, band; empty behind a `url`."""
+        return read_card(self.model_dir) if self.model_dir else {}
 
     def predict(self, images: Image | Sequence[Image]) -> Any:
         """Score one image, or a list of them.

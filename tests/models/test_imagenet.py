@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
-from tests.models.reference_resnet18 import fold_batch_norm, forward, random_arrays
 
 from deepfake_tf.models import build_model, imagenet
 from deepfake_tf.models.imagenet import IMAGENET_MEAN, IMAGENET_STD, load_pretrained, load_torchvision_weights
+from tests.models.reference_resnet18 import fold_batch_norm, forward, random_arrays
 
 ARRAYS = random_arrays(seed=0)
 

@@ -10,11 +10,11 @@ import sys
 import keras
 import numpy as np
 import pytest
-from tests.models.reference_resnet18 import forward, random_arrays
 
 from deepfake_tf.models import FEATURES_LAYER, HEAD_LAYER, build_model, with_features
 from deepfake_tf.models.imagenet import load_torchvision_weights
 from deepfake_tf.models.resnet18 import build_resnet18
+from tests.models.reference_resnet18 import forward, random_arrays
 
 LAYER_OF = {"conv1": "conv1", "bn1": "bn1", "maxpool": "maxpool", "avgpool": "avgpool", "fc": "fc"} | {
     f"layer{stage}.{block}": f"layer{stage}.{block}.relu2" for stage in (1, 2, 3, 4) for block in (0, 1)

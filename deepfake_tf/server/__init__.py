@@ -1,0 +1,15 @@
+"""Serving: a stand-in for TensorFlow Serving, the upload gateway, and what `deepfake-tf serve` starts.
+
+launch.py              `serve`: choose an engine, start it, end it
+tensorflow_serving.py  tensorflow_model_server as a child process, from the PATH or in Docker
+local.py               the local server, put together from the modules below
+tf_serving_api.py      TensorFlow Serving's REST routes, errors and status codes
+predict_json.py        the JSON of `:predict`, both ways
+json_echo.py           JSON values in error messages
+served_model.py        the versions of a SavedModel, its labels and signatures
+batching.py            concurrent requests as one call of the model
+metrics.py             Prometheus
+gateway.py             POST /predict: an uploaded file in, one JSON object out
+upload.py              the file in an uploaded form
+request_body.py        bodies read under limits
+"""

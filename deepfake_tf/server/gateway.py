@@ -1,0 +1,245 @@
+"""The upload gateway: POST /predict, a file in, one JSON object out.
+
+The original project's API, on whichever engine scores: the local server's model, or TensorFlow Serving
+behind an address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import FastAPI, Query, Request, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse, Response
+from fastapi.security import APIKeyHeader
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from deepfake_tf import __version__
+from deepfake_tf.inference.tf_serving_engine import GrpcEngine, RestEngine, ServerBusyError
+from deepfake_tf.server.batching import Overloaded
+from deepfake_tf.server.request_body import BodyError, BodyReader
+from deepfake_tf.server.upload import FIELD, UploadError, read_upload
+
+API_KEY_HEADER = "X-API-Key"
+API_KEY_VARIABLE = "DEEPFAKE_TF_API_KEY"
+PATHS = ("/predict", "/healthz", "/docs", "/openapi.json")
+MAX_IN_FLIGHT = 64  # requests that wait for an engine behind an address
+_HEATMAP_DECIMALS = 4
+
+# One encoded image -> the arrays [1, ...] of `serving_default`, or of `explain`.
+Score = Callable[[bytes, bool], Awaitable[dict[str, np.ndarray]]]
+
+
+class ScoreAnswer(BaseModel):
+    """The score contract, for one image."""
+
+    label: Literal["FAKE", "REAL"]
+    confidence: Annotated[float, Field(ge=0, le=1, description="probability of the label")]
+    probability: Annotated[float, Field(ge=0, le=1, description="P(FAKE) after calibration")]
+    logit: float
+    in_domain: Annotated[bool, Field(description="whether the image is like those the model was measured on")]
+    verdict: Literal["likely generated", "likely real", "uncertain"]
+    reason: Annotated[str, Field(description="why the image is out of domain, or empty")]
+    width: int
+    height: int
+    heatmap: Annotated[
+        list[list[float]] | None, Field(description="Grad-CAM of the label, rows of 0..1; with explain=true")
+    ] = None
+
+
+class ErrorAnswer(BaseModel):
+    """Why there is no score."""
+
+    error: str
+
+
+class HealthAnswer(BaseModel):
+    """Whether the engine behind the gateway is ready."""
+
+    status: Literal["ok", "unavailable"]
+    engine: str
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "no file, an empty one, or a broken request"},
+    401: {"model": ErrorAnswer, "description": "the API key is missing or wrong"},
+    408: {"model": ErrorAnswer, "description": "the body did not arrive in time, or not whole"},
+    413: {"model": ErrorAnswer, "description": "the file is too large"},
+    415: {"model": ErrorAnswer, "description": "not an image"},
+    422: {"model": ErrorAnswer, "description": "the image is refused: damaged, or too many pixels"},
+    502: {"model": ErrorAnswer, "description": "the model server is down"},
+    503: {"model": ErrorAnswer, "description": "busy: try again later"},
+    504: {"model": ErrorAnswer, "description": "the model server is too slow"},
+}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_REQUEST_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {"type": "object", "required": [FIELD], "properties": {FIELD: _BINARY["schema"]}}
+        },
+        "image/*": _BINARY,
+        "application/octet-stream": _BINARY,
+    },
+}
+
+
+def build_gateway(
+    score: Score,
+    is_ready: Callable[[], Awaitable[bool]],
+    engine: str,
+    bodies: BodyReader,
+    api_key: str | None = None,
+    cors_origins: Sequence[str] = (),
+) -> ASGIApp:
+    """The gateway as an ASGI application.
+
+    Args:
+        score: scores one encoded image; raises as the engines do.
+        is_ready: for /healthz.
+        engine: str. A name for people, shown by /healthz.
+        bodies: BodyReader.
+        api_key: str or None. If given, /predict asks for it in the header X-API-Key.
+        cors_origins: origins whose pages may call the gateway; none unless named.
+    """
+    app = FastAPI(
+        title="deepfake-tf",
+        version=__version__,
+        description="Tells photographs from AI-generated images. No image is stored.",
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    key_header = APIKeyHeader(name=API_KEY_HEADER, auto_error=False)
+
+    @app.post(
+        "/predict",
+        response_model=ScoreAnswer,
+        response_model_exclude_none=True,
+        responses=_ERRORS,
+        openapi_extra={"requestBody": _REQUEST_BODY},
+        summary="Score one image",
+    )
+    async def predict(
+        request: Request,
+        explain: Annotated[bool, Query(description="add the heat map")] = False,
+        key: str | None = Security(key_header),
+    ) -> Response:
+        if not is_authorised(key, api_key):
+            return _error(401, f"the header {API_KEY_HEADER} must hold this server's API key")
+        try:
+            async with bodies.read(request) as body:
+                outputs = await score(read_upload(body, request.headers.get("content-type", "")), explain)
+        except Exception as error:
+            return _error(_status_of(error), str(error))
+        row = _first_row(outputs)
+        if message := row.pop("error"):
+            return _error(_status_of_image(message), message)
+        return JSONResponse(row)
+
+    @app.get("/healthz", response_model=HealthAnswer, responses={503: {"model": HealthAnswer}}, summary="Readiness")
+    async def healthz() -> Response:
+        ready = await is_ready()
+        status = "ok" if ready else "unavailable"
+        return JSONResponse({"status": status, "engine": engine}, 200 if ready else 503)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> Response:
+        return _error(error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, error: RequestValidationError) -> Response:
+        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+        return _error(400, problems)
+
+    if cors_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=list(cors_origins), allow_methods=["POST"], allow_headers=["*"]
+        )
+    return app
+
+
+def build_remote_gateway(
+    engine: RestEngine | GrpcEngine,
+    bodies: BodyReader,
+    api_key: str | None = None,
+    cors_origins: Sequence[str] = (),
+    max_in_flight: int = MAX_IN_FLIGHT,
+) -> ASGIApp:
+    """The gateway in front of a server; see `build_gateway`."""
+    # Engines block, so each request in flight needs a thread.
+    threads = ThreadPoolExecutor(max_in_flight, "engine")
+    in_flight = 0
+
+    async def score(encoded: bytes, explain: bool) -> dict[str, np.ndarray]:
+        nonlocal in_flight
+        if in_flight >= max_in_flight:
+            raise Overloaded(f"the gateway is busy with {in_flight} requests: try again later")
+        in_flight += 1
+        try:
+            run = engine.explain if explain else engine.predict
+            return await asyncio.get_running_loop().run_in_executor(threads, run, [encoded])
+        finally:
+            in_flight -= 1
+
+    async def is_ready() -> bool:
+        return await asyncio.to_thread(engine.is_ready)
+
+    return build_gateway(score, is_ready, f"TensorFlow Serving at {engine.url}", bodies, api_key, cors_origins)
+
+
+def is_authorised(key: str | None, api_key: str | None) -> bool:
+    """Whether a header holds the key; a header's bytes arrive decoded as Latin-1.
+
+    Compares in constant time: how long it takes tells nothing of the key.
+    """
+    return not api_key or hmac.compare_digest((key or "").encode("latin-1"), api_key.encode())
+
+
+def _first_row(outputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    row = {}
+    for name, output in outputs.items():
+        value = output[0]
+        if name == "heatmap":
+            row[name] = np.round(value.astype(np.float64), _HEATMAP_DECIMALS).tolist()
+        elif isinstance(value, bytes):
+            row[name] = value.decode("utf-8", "replace")
+        else:
+            row[name] = value.item()
+    return row
+
+
+def _status_of(error: Exception) -> int:
+    if isinstance(error, BodyError):
+        return error.status
+    if isinstance(error, UploadError):
+        return 400
+    if isinstance(error, (Overloaded, ServerBusyError)):
+        return 503
+    if isinstance(error, TimeoutError):
+        return 504
+    if isinstance(error, (ConnectionError, ValueError)):  # a refusal is the configuration's fault, not the caller's
+        return 502
+    raise error
+
+
+def _status_of_image(message: str) -> int:
+    """By the text of the row's `error`, for over TensorFlow Serving there is nothing else to go by."""
+    if message.startswith("empty"):
+        return 400
+    if message.startswith("not an image"):
+        return 415
+    return 422
+
+
+def _error(status: int, message: str, headers: Any = None) -> Response:
+    body = json.dumps({"error": message}, ensure_ascii=False)
+    return Response(body.encode("utf-8", "replace"), status, headers, "application/json")

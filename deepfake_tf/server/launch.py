@@ -1,0 +1,237 @@
+"""`deepfake-tf serve`: choose the best engine at hand, start it, and end it in order."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from deepfake_tf.inference.detector import find_model
+from deepfake_tf.inference.tf_serving_engine import MODEL_NAME, RestEngine, connect
+from deepfake_tf.server import tensorflow_serving
+from deepfake_tf.server.gateway import API_KEY_VARIABLE, build_remote_gateway
+from deepfake_tf.server.request_body import BodyReader
+
+STABLE = "stable"  # the label whose version answers uploads
+ENGINES = ("auto", "tensorflow_model_server", "docker", "local")
+# Connections, beyond which uvicorn answers 503 by itself. The queue refuses long before.
+_MAX_CONNECTIONS = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class ServeOptions:
+    """What to serve, where, and by which engine.
+
+    Raises:
+        ValueError: the engine or a label is none. Echoes what was received.
+    """
+
+    model: str | None = None  # a SavedModel, or a folder of numbered versions; None: see `find_model`
+    engine: str = "auto"  # one of ENGINES; "auto": the first of the others that is at hand
+    host: str = "127.0.0.1"  # address to listen on; this one is reached from this machine alone
+    rest_port: int = 8501  # of TensorFlow Serving's REST API; 0: a free one, with the local engine
+    grpc_port: int = 8500  # of its gRPC API, which the local engine does not have
+    gateway_port: int = 8080  # of POST /predict; 0: a free one
+    labels: Sequence[str] = ()  # such as ["stable=1", "canary=2"]; served are these versions and the highest
+    upstream: str | None = None  # address of a running TensorFlow Serving: only the gateway is started
+    upstream_label: str | None = None  # the version to ask it for; None: its highest, a canary included
+    cors_origins: Sequence[str] = ()  # origins whose pages may call the gateway
+
+    def __post_init__(self):
+        if self.engine not in ENGINES:
+            raise ValueError(f"--engine must be one of {', '.join(ENGINES)}. Received: {self.engine!r}")
+        for label in self.labels:
+            name, _, number = label.partition("=")
+            if not name or not number.isdigit():
+                raise ValueError(f"a label is NAME=VERSION, such as canary=2. Received: {label!r}")
+
+    @property
+    def label_numbers(self) -> dict[str, int]:
+        pairs = (label.split("=") for label in self.labels)
+        return {name: int(number) for name, number in pairs}
+
+
+def serve(options: ServeOptions) -> None:
+    """Serve until Ctrl-C or SIGTERM. Call it from the main thread.
+
+    Raises:
+        FileNotFoundError, ValueError: no model there, none that can be read, or no version for a label.
+        OSError: a port is in use, or the model server does not start, or it ended by itself.
+    """
+    # What uvicorn does not catch itself, such as a signal while the model loads, ends this function too.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if options.upstream is not None:
+            _serve_gateway(options.upstream, options)
+            return
+        engine = _best_engine() if options.engine == "auto" else options.engine
+        folders = _choose_versions(options)
+        if engine == "local":
+            _serve_local(folders, options)
+        else:
+            _serve_with_child(engine, folders, options)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _best_engine() -> str:
+    if tensorflow_serving.has_binary():
+        return "tensorflow_model_server"
+    return "docker" if tensorflow_serving.has_docker() else "local"
+
+
+def _choose_versions(options: ServeOptions) -> dict[int, Path]:
+    """The folders of the labelled versions and of the highest one."""
+    highest = find_model(options.model).resolve()
+    if not highest.name.isdigit():
+        return {1: highest}
+    wanted = {int(highest.name), *options.label_numbers.values()}
+    folders = {number: highest.parent / str(number) for number in sorted(wanted)}
+    if missing := [str(folder) for folder in folders.values() if not (folder / "saved_model.pb").is_file()]:
+        raise FileNotFoundError(f"a label names a version that is not there: no SavedModel in {', '.join(missing)}")
+    return folders
+
+
+def _serve_local(folders: dict[int, Path], options: ServeOptions) -> None:
+    # Before TensorFlow is loaded, which takes seconds: a busy port is told at once.
+    with (
+        closing(_listen(options.host, options.rest_port)) as rest_socket,
+        closing(_listen(options.host, options.gateway_port)) as gateway_socket,
+    ):
+        from deepfake_tf.server.local import ENGINE, build_local_app
+        from deepfake_tf.server.served_model import ServedModel
+
+        with closing(ServedModel(MODEL_NAME, folders, options.label_numbers)) as served:
+            _announce(f"{ENGINE}: it answers TensorFlow Serving's REST API, in process, without gRPC", folders)
+            _announce_addresses(options.host, rest_socket.getsockname()[1], None, gateway_socket.getsockname()[1])
+            _run(build_local_app(served, _api_key(), options.cors_origins), [rest_socket, gateway_socket])
+
+
+def _serve_with_child(engine: str, folders: dict[int, Path], options: ServeOptions) -> None:
+    host, rest_port, grpc_port = options.host, options.rest_port, options.grpc_port
+    if not all(folder.name.isdigit() for folder in folders.values()):
+        raise ValueError(
+            f"TensorFlow Serving takes a folder of numbered versions, such as deepfake/1. Received: "
+            f"{next(iter(folders.values()))}. Rename it, or use --engine local."
+        )
+    for port in (rest_port, grpc_port):  # TensorFlow Serving reports a busy port in its log alone, and goes on
+        _listen(host, port).close()
+    with (
+        closing(_listen(host, options.gateway_port)) as gateway_socket,
+        tempfile.TemporaryDirectory(prefix="deepfake-tf-serve-") as folder,
+    ):
+        config_dir = Path(folder)
+        config_dir.chmod(0o755)  # the container's user reads it
+        base_path = next(iter(folders.values())).parent
+        shown_base = f"/models/{MODEL_NAME}" if engine == "docker" else str(base_path)
+        tensorflow_serving.write_configuration(config_dir, shown_base, sorted(folders), options.label_numbers, _cores())
+        if engine == "docker":
+            command = tensorflow_serving.docker_command(config_dir, base_path, host, rest_port, grpc_port)
+        else:
+            command = tensorflow_serving.binary_command(config_dir, rest_port, grpc_port)
+        # Without a label TensorFlow Serving answers by the highest version, a canary included.
+        label = STABLE if STABLE in options.label_numbers else None
+        with (
+            tensorflow_serving.ServerProcess(command, config_dir / "server.log") as child,
+            closing(RestEngine(f"http://{_reachable(host)}:{rest_port}", label=label, retries=0)) as remote,
+        ):
+            child.wait_until_available(remote)
+            _announce(f"TensorFlow Serving ({engine})", folders)
+            _announce_addresses(host, rest_port, grpc_port, gateway_socket.getsockname()[1])
+            _run(build_remote_gateway(remote, BodyReader(), _api_key(), options.cors_origins), [gateway_socket], child)
+
+
+def _serve_gateway(upstream: str, options: ServeOptions) -> None:
+    with (
+        closing(connect(upstream, label=options.upstream_label, retries=0)) as remote,
+        closing(_listen(options.host, options.gateway_port)) as listening,
+    ):
+        print(f"engine   TensorFlow Serving at {remote.url}; this is the upload gateway alone", file=sys.stderr)
+        _announce_gateway(options.host, listening.getsockname()[1])
+        _run(build_remote_gateway(remote, BodyReader(), _api_key(), options.cors_origins), [listening])
+
+
+def _api_key() -> str | None:
+    return os.environ.get(API_KEY_VARIABLE) or None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run(app: ASGIApp, sockets: list[socket.socket], child: tensorflow_serving.ServerProcess | None = None) -> None:
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        limit_concurrency=_MAX_CONNECTIONS,
+        timeout_graceful_shutdown=10,
+    )
+    server = uvicorn.Server(config)
+    if child is not None:
+
+        def stop_with_child() -> None:
+            child.process.wait()
+            server.should_exit = True
+
+        threading.Thread(target=stop_with_child, daemon=True).start()
+    server.run(sockets=sockets)
+    if child is not None:
+        child.check_running()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """
+    Raises:
+        OSError: the port is in use, or the address is none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}. Choose another port.") from error
+    return listening
+
+
+def _reachable(host: str) -> str:
+    """Where a client on this machine finds a server that listens on `host`."""
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _announce(engine: str, folders: dict[int, Path]) -> None:
+    versions = ", ".join(f"{number} ({folder})" for number, folder in folders.items())
+    print(f"engine   {engine}\nmodel    {MODEL_NAME}, versions {versions}", file=sys.stderr)
+
+
+def _announce_addresses(host: str, rest_port: int, grpc_port: int | None, gateway_port: int) -> None:
+    print(f"REST     http://{_reachable(host)}:{rest_port}/v1/models/{MODEL_NAME}", file=sys.stderr)
+    if grpc_port is not None:
+        print(f"gRPC     grpc://{_reachable(host)}:{grpc_port}", file=sys.stderr)
+    _announce_gateway(host, gateway_port)
+
+
+def _announce_gateway(host: str, gateway_port: int) -> None:
+    address = f"http://{_reachable(host)}:{gateway_port}"
+    print(f"gateway  {address}/predict, described at {address}/docs", file=sys.stderr)
+    print(f"try      curl -F file=@photo.jpg {address}/predict", file=sys.stderr, flush=True)

@@ -1,0 +1,69 @@
+"""What TensorFlow Serving tells Prometheus about requests, under the same names."""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+
+CONTENT_TYPE = "text/plain"  # as TensorFlow Serving sends it
+_REQUEST_COUNT = ":tensorflow:serving:request_count"
+_REQUEST_LATENCY = ":tensorflow:serving:request_latency"
+_BATCH_SIZE = ":tensorflow:serving:batching_session:processed_batch_size"
+_LATENCY_BOUNDS = [10 * 1.8**exponent for exponent in range(33)]  # microseconds, as TensorFlow Serving's
+_BATCH_SIZE_BOUNDS = [float(2**exponent) for exponent in range(8)]
+
+
+class Histogram:
+    """Counts of observations up to each bound, and their sum."""
+
+    def __init__(self, bounds: list[float]):
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect.bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def lines(self, name: str, labels: str) -> list[str]:
+        separator = "," if labels else ""
+        total = 0
+        lines = [f"# TYPE {name} histogram"]
+        for bound, count in zip([*self._bounds, float("inf")], self._counts):
+            total += count
+            le = "+Inf" if bound == float("inf") else f"{bound:g}"
+            lines.append(f'{name}_bucket{{{labels}{separator}le="{le}"}} {total}')
+        return [*lines, f"{name}_sum{{{labels}}} {self._sum:g}", f"{name}_count{{{labels}}} {total}"]
+
+
+class ServingMetrics:
+    """The metrics of one served model."""
+
+    def __init__(self, model_name: str):
+        self._model_name = model_name
+        self._requests: Counter[str] = Counter()
+        self._latency = Histogram(_LATENCY_BOUNDS)
+        self._batch_size = Histogram(_BATCH_SIZE_BOUNDS)
+
+    def count_request(self, status: str, seconds: float) -> None:
+        """
+        Args:
+            status: str. The canonical name of a status code, such as "OK" or "INVALID_ARGUMENT".
+            seconds: float. What the answer took.
+        """
+        self._requests[status] += 1
+        self._latency.observe(seconds * 1e6)
+
+    def count_batch(self, size: int) -> None:
+        self._batch_size.observe(size)
+
+    def exposition(self) -> str:
+        """Prometheus text format 0.0.4."""
+        model = f'model_name="{self._model_name}"'
+        lines = [f"# TYPE {_REQUEST_COUNT} counter"]
+        lines += [
+            f'{_REQUEST_COUNT}{{{model},status="{status}"}} {count}' for status, count in sorted(self._requests.items())
+        ]
+        lines += self._latency.lines(_REQUEST_LATENCY, f'{model},API="Predict",entrypoint="REST"')
+        lines += self._batch_size.lines(_BATCH_SIZE, "")
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,319 @@
+"""The JSON of `:predict`, both ways, as TensorFlow Serving reads and writes it.
+
+The format: https://www.tensorflow.org/tfx/serving/api_rest#predict_api. Where that page is silent, the
+messages and the order of the checks are those of the server itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from deepfake_tf.server.json_echo import echo
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+# Python's json and RapidJSON stop at the same character and word it differently.
+_PARSE_ERRORS = {
+    "Expecting value": "Invalid value.",
+    "Expecting property name enclosed in double quotes": "Missing a name for object member.",
+    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
+    "Expecting ',' delimiter": "Missing a comma or } after an object member.",
+    "Extra data": "The document root must not be followed by other values.",
+    "Unterminated string starting at": "Missing a closing quotation mark in string.",
+}
+_LARGEST = {"float": float(np.finfo(np.float32).max), "double": float(np.finfo(np.float64).max)}
+_INTEGER_BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
+
+
+def parse_request(body: bytes) -> dict[str, Any]:
+    """The JSON object of a request.
+
+    Raises:
+        ValueError: it is not JSON, not an object, or `signature_name` is no string.
+    """
+    if not body:
+        raise ValueError("JSON Parse error: The document is empty")
+    try:
+        request = json.loads(body)
+    except json.JSONDecodeError as error:
+        rest = error.doc[error.pos : error.pos + 5]
+        # The server's parser has eaten the letters that could have become one of these.
+        offset = error.pos + max(_common_prefix(rest, word) for word in ("null", "true", "false"))
+        message = _PARSE_ERRORS.get(error.msg, f"{error.msg}.")
+        raise ValueError(f"JSON Parse error: {message} at offset: {offset}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"JSON Parse error: Invalid encoding in string. at offset: {error.start}") from error
+    except RecursionError as error:
+        raise ValueError("JSON Parse error: nested too deeply.") from error
+    if not isinstance(request, dict):
+        raise ValueError(f"JSON Value: {echo(request)} Is not object")
+    if not isinstance(request.get("signature_name", ""), str):
+        raise ValueError(
+            f"JSON Value: {echo(request)} not formatted correctly. 'signature_name' key must be a string value."
+        )
+    return request
+
+
+def read_inputs(request: dict[str, Any], dtypes: Mapping[str, str]) -> tuple[dict[str, np.ndarray], bool]:
+    """The tensors of a request.
+
+    Args:
+        request: of `parse_request`.
+        dtypes: the names of the signature's inputs, and TensorFlow's name of the dtype of each.
+
+    Returns:
+        The inputs by name (strings as object arrays of bytes), and whether the request is in row format.
+
+    Raises:
+        ValueError: the request does not fit the signature.
+    """
+    if "instances" in request:
+        if "inputs" in request:
+            raise ValueError(
+                f"JSON Value: {echo(request)} Not formatted correctly expecting only one of 'inputs' or "
+                "'instances' keys to exist "
+            )
+        instances = request["instances"]
+        if not isinstance(instances, list):
+            raise ValueError(f"JSON Value: {echo(request)} Expecting 'instances' to be an list/array")
+        if not instances:
+            raise ValueError(f"JSON Value: {echo(request)} No values in 'instances' array")
+        return _read_rows(instances, dtypes), True
+    if "inputs" in request:
+        return _read_columns(request["inputs"], dtypes), False
+    raise ValueError("Missing 'inputs' or 'instances' key")
+
+
+def write_outputs(outputs: Mapping[str, np.ndarray], as_rows: bool) -> bytes:
+    """The body of the answer.
+
+    Args:
+        outputs: at least one array by name.
+        as_rows: bool. `predictions`, an entry an instance; else `outputs`, an entry an output.
+
+    Raises:
+        ValueError: rows were asked for, and the outputs have no common first dimension.
+    """
+    values = {name: _values(name, output) for name, output in outputs.items()}
+    if not as_rows:
+        return _to_json({"outputs": values if len(values) > 1 else next(iter(values.values()))})
+    sizes = set()
+    for name, output in outputs.items():
+        if output.ndim == 0:
+            raise ValueError(f"Tensor name: {name} has no shape information ")
+        sizes.add(len(output))
+    if len(sizes) > 1:
+        raise ValueError(f"Tensors have inconsistent batch sizes: {sorted(sizes)}")
+    if len(values) == 1:
+        return _to_json({"predictions": next(iter(values.values()))})
+    return _to_json({"predictions": [dict(zip(values, row)) for row in zip(*values.values())]})
+
+
+def _to_json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=4).encode()
+
+
+def error_body(message: str) -> bytes:
+    return _to_json({"error": message})
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def _read_rows(instances: list[Any], dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
+    are_objects = _is_named(instances[0])
+    if not are_objects and len(dtypes) > 1:
+        raise ValueError(
+            "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+            "tensorinfo_map"
+        )
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in dtypes}
+    for index, instance in enumerate(instances):
+        if _is_named(instance) != are_objects:
+            expected, got = ("object", "list") if are_objects else ("value/list", "object")
+            raise ValueError(f"Expecting {expected} but got {got} at item {index} of input list")
+        named = instance if are_objects else {next(iter(dtypes)): instance}
+        for name, value in named.items():
+            try:
+                if name not in dtypes:
+                    raise ValueError(f"JSON object: does not have named input: {name}")
+                row = _tensor(value, dtypes[name])
+                _check_same_shape(rows[name], row)
+            except ValueError as error:
+                key = f" key: {name}" if are_objects else ""
+                raise ValueError(
+                    f"Failed to process element: {index}{key} of 'instances' list. Error: INVALID_ARGUMENT: {error}"
+                ) from error
+            rows[name].append(row)
+        if are_objects and set(named) != set(dtypes):
+            raise ValueError(
+                f"Failed to process element: {index} of 'instances' list. JSON object: {echo(instance)} keys must "
+                f"be equal to: {','.join(sorted(dtypes))}"
+            )
+    return {name: np.stack(tensors) for name, tensors in rows.items()}
+
+
+def _read_columns(inputs: Any, dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
+    if not _is_named(inputs):
+        if len(dtypes) > 1:
+            raise ValueError(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
+                "tensorinfo_map"
+            )
+        inputs = {next(iter(dtypes)): inputs}
+    for name in dtypes:
+        if name not in inputs:
+            raise ValueError(f"Missing named input: {name} in 'inputs' object.")
+    return {name: _tensor(inputs[name], dtype) for name, dtype in dtypes.items()}
+
+
+def _check_same_shape(rows: list[np.ndarray], row: np.ndarray) -> None:
+    if not rows or row.shape == rows[0].shape:
+        return
+    if row.size != rows[0].size:
+        raise ValueError(f"Expecting tensor size: {rows[0].size} but got: {row.size}")
+    expected, got = (",".join(map(str, tensor.shape)) for tensor in (rows[0], row))
+    raise ValueError(f"Expecting shape [{expected}] but got: [{got}]")
+
+
+def _is_named(value: Any) -> bool:
+    """Whether an instance names its inputs; {"b64": "..."} is one value."""
+    return isinstance(value, dict) and not _is_base64(value)
+
+
+def _is_base64(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
+
+
+def _tensor(value: Any, dtype: str) -> np.ndarray:
+    shape = []
+    inner = value
+    while isinstance(inner, list):
+        shape.append(len(inner))
+        if not inner:
+            break
+        inner = inner[0]
+    leaves = list(_leaves(value, shape, 0, dtype))
+    tensor = np.empty(len(leaves), object if dtype == "string" else _numpy_dtype(dtype))
+    tensor[:] = leaves
+    return tensor.reshape(shape)
+
+
+def _numpy_dtype(dtype: str) -> np.dtype:
+    return np.dtype({"float": "float32", "double": "float64"}.get(dtype, dtype))
+
+
+def _leaves(value: Any, shape: list[int], level: int, dtype: str) -> Iterator[Any]:
+    if not isinstance(value, list):
+        if level != len(shape):
+            raise ValueError(
+                f"JSON Value: {echo(value)} found at incorrect level: {level + 1} in the JSON DOM. Expected at "
+                f"level: {len(shape)}"
+            )
+        yield _leaf(value, dtype)
+        return
+    if level >= len(shape):
+        raise ValueError(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+    if len(value) != shape[level]:
+        raise ValueError(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+        )
+    for item in value:
+        yield from _leaves(item, shape, level + 1, dtype)
+
+
+def _leaf(value: Any, dtype: str) -> Any:
+    if dtype == "string" and isinstance(value, dict):
+        return _decode_base64(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fits = {
+        "string": isinstance(value, str),
+        "bool": isinstance(value, bool),
+        "float": is_number,
+        "double": is_number,
+    }.get(dtype, is_number and isinstance(value, int) and _fits_integer(value, dtype))
+    if not fits:
+        raise ValueError(f"JSON Value: {echo(value)} Type: {_type_name(value)} is not of expected type: {dtype}")
+    if dtype in _LARGEST and not _fits_float(value, _LARGEST[dtype]):
+        raise ValueError(f"Cannot convert JSON value: {echo(value)} to {dtype} without loss of precision.")
+    # A lone surrogate, "\ud800", has no UTF-8 form.
+    return value.encode("utf-8", "replace") if dtype == "string" else value
+
+
+def _fits_float(value: float, largest: float) -> bool:
+    # Compared as it is: converting an integer of hundreds of digits would raise.
+    return value != value or value in (math.inf, -math.inf) or -largest <= value <= largest
+
+
+def _fits_integer(value: int, dtype: str) -> bool:
+    bits = _INTEGER_BITS.get(dtype, 0)
+    if dtype.startswith("uint"):
+        return 0 <= value < 1 << bits
+    return -(1 << bits - 1) <= value < 1 << bits - 1 if bits else False
+
+
+def _decode_base64(value: dict[str, Any]) -> bytes:
+    if not _is_base64(value):
+        raise ValueError(f"JSON Value: {echo(value)} not formatted correctly for base64 data")
+    text = "".join(value["b64"].split())
+    padded = text + "=" * (-len(text) % 4)
+    if not _BASE64.fullmatch(text) or len(text.rstrip("=")) % 4 == 1:
+        raise ValueError("Unable to base64 decode")
+    try:
+        return base64.b64decode(padded)
+    except ValueError as error:
+        raise ValueError("Unable to base64 decode") from error
+
+
+def _common_prefix(first: str, second: str) -> int:
+    """The number of characters with which both begin."""
+    for index, (one, other) in enumerate(zip(first, second)):
+        if one != other:
+            return index
+    return min(len(first), len(second))
+
+
+def _type_name(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value)
+    names = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
+    return names.get(type(value), "Null")
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def _values(name: str, output: np.ndarray) -> Any:
+    """Nested lists of JSON values, or one value."""
+    if output.dtype == object:
+        return _map_leaves(output.tolist(), _base64_object if name.endswith("_bytes") else _text)
+    if output.dtype.kind == "f":
+        digits = 17 if output.dtype == np.float64 else 9
+        return _map_leaves(output.tolist(), lambda number: _decimal(number, output.dtype.type, digits))
+    return output.tolist()
+
+
+def _map_leaves(value: Any, function) -> Any:
+    return [_map_leaves(item, function) for item in value] if isinstance(value, list) else function(value)
+
+
+def _text(encoded: bytes) -> str:
+    return encoded.decode("utf-8", "replace")
+
+
+def _base64_object(encoded: bytes) -> dict[str, str]:
+    return {"b64": base64.b64encode(encoded).decode()}
+
+
+def _decimal(number: float, scalar: type, digits: int) -> float:
+    """The server writes six significant digits where they suffice, else as many as tell all floats apart."""
+    if not math.isfinite(number):
+        return number
+    short = float(f"{number:.6g}")
+    return short if scalar(short) == scalar(number) else float(f"{number:.{digits}g}")

@@ -1,0 +1,92 @@
+"""Request bodies, read under limits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import io
+from collections.abc import AsyncIterator
+
+from starlette.requests import ClientDisconnect, Request
+
+from deepfake_tf.config import MAX_FILE_BYTES
+
+_MIB = 2**20
+# An image that the score contract accepts must fit, and base64 makes three bytes four.
+MAX_BODY_BYTES = MAX_FILE_BYTES * 4 // 3 + _MIB
+MAX_BYTES_IN_FLIGHT = 4 * MAX_BODY_BYTES
+READ_TIMEOUT_SECONDS = 60
+
+
+class BodyError(Exception):
+    """A body that is not read.
+
+    Attributes:
+        status: int. The HTTP status to answer with.
+    """
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
+
+
+class BodyReader:
+    """Reads bodies; knows how many bytes all requests of the process hold together."""
+
+    def __init__(self, max_body_bytes: int = MAX_BODY_BYTES, max_bytes_in_flight: int = MAX_BYTES_IN_FLIGHT):
+        self.max_body_bytes = max_body_bytes
+        self._max_bytes_in_flight = max_bytes_in_flight
+        self._bytes_in_flight = 0
+
+    @contextlib.asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytes]:
+        """The whole body, unzipped where it says `Content-Encoding: gzip`; held until the block is left.
+
+        Raises:
+            BodyError: 413 over the limit, 503 while other requests hold too much, 408 where it comes too
+                slowly or not whole, 400 and 415 where its encoding is broken or unknown.
+        """
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self.max_body_bytes:
+            raise self._too_large()
+        held = 0
+        body = bytearray()
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+                async for chunk in request.stream():
+                    if len(body) + len(chunk) > self.max_body_bytes:
+                        raise self._too_large()
+                    if self._bytes_in_flight + len(chunk) > self._max_bytes_in_flight:
+                        raise BodyError(503, "the server is busy with large requests: try again later")
+                    self._bytes_in_flight += len(chunk)
+                    held += len(chunk)
+                    body += chunk
+        except BaseException as error:
+            self._bytes_in_flight -= held
+            if isinstance(error, TimeoutError):
+                raise BodyError(408, f"the body did not arrive within {READ_TIMEOUT_SECONDS} s") from error
+            if isinstance(error, ClientDisconnect):
+                raise BodyError(408, "the connection was closed before the body was whole") from error
+            raise
+        try:
+            encoding = request.headers.get("content-encoding", "identity").lower()
+            yield await asyncio.to_thread(self._decoded, bytes(body), encoding)
+        finally:
+            self._bytes_in_flight -= held
+
+    def _decoded(self, body: bytes, encoding: str) -> bytes:
+        if encoding in ("identity", ""):
+            return body
+        if encoding != "gzip":
+            raise BodyError(415, f"Content-Encoding must be gzip or absent. Received: {encoding}")
+        try:
+            decoded = gzip.GzipFile(fileobj=io.BytesIO(body)).read(self.max_body_bytes + 1)
+        except (OSError, EOFError) as error:
+            raise BodyError(400, f"the body is not whole gzip data: {error}") from error
+        if len(decoded) > self.max_body_bytes:
+            raise self._too_large()
+        return decoded
+
+    def _too_large(self) -> BodyError:
+        return BodyError(413, f"the body is too large: at most {self.max_body_bytes / _MIB:.0f} MiB are accepted")

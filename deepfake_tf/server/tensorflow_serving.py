@@ -1,0 +1,143 @@
+"""tensorflow_model_server as a child process: from the PATH, or in Docker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deepfake_tf.inference.tf_serving_engine import MODEL_NAME, RestEngine
+from deepfake_tf.server.batching import MAX_BATCH_SIZE, MAX_WAITING_BATCHES
+
+BINARY = "tensorflow_model_server"
+IMAGE = "tensorflow/serving:2.20.0"  # never `latest`, which has lagged behind and changed under its users
+START_TIMEOUT_SECONDS = 120  # loading, and the warm-up requests
+STOP_TIMEOUT_SECONDS = 10
+_LOG_LINES = 5
+
+
+def has_binary() -> bool:
+    return shutil.which(BINARY) is not None
+
+
+def has_docker() -> bool:
+    """Whether a Docker daemon answers and has the image: `serve` does not start with a download of its own."""
+    if shutil.which("docker") is None:
+        return False
+    try:
+        command = ["docker", "image", "inspect", IMAGE]
+        return subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def write_configuration(
+    folder: Path, base_path: str, versions: Sequence[int], labels: Mapping[str, int], batch_threads: int
+) -> None:
+    """Write models.config, batching.config and monitoring.config; `serving/` has the same with the reasons."""
+    numbers = " ".join(f"versions: {version}" for version in versions)
+    label_lines = [f'    version_labels {{ key: "{label}" value: {number} }}\n' for label, number in labels.items()]
+    (folder / "models.config").write_text(
+        "model_config_list {\n"
+        "  config {\n"
+        f'    name: "{MODEL_NAME}"\n'
+        f'    base_path: "{base_path}"\n'
+        '    model_platform: "tensorflow"\n'
+        f"    model_version_policy {{ specific {{ {numbers} }} }}\n"
+        f"{''.join(label_lines)}"
+        "  }\n"
+        "}\n"
+    )
+    (folder / "batching.config").write_text(
+        f"max_batch_size {{ value: {MAX_BATCH_SIZE} }}\n"
+        "batch_timeout_micros { value: 0 }\n"
+        f"max_enqueued_batches {{ value: {MAX_WAITING_BATCHES} }}\n"
+        f"num_batch_threads {{ value: {batch_threads} }}\n"
+    )
+    (folder / "monitoring.config").write_text(
+        'prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }\n'
+    )
+
+
+def server_flags(config_dir: str, rest_port: int, grpc_port: int) -> list[str]:
+    """The flags of tensorflow_model_server; `serving/start-model-server.sh` gives the reason of each."""
+    return [
+        f"--port={grpc_port}",
+        f"--rest_api_port={rest_port}",
+        f"--model_config_file={config_dir}/models.config",
+        "--allow_version_labels_for_unavailable_models=true",
+        "--max_num_load_retries=0",
+        "--enable_batching=true",
+        f"--batching_parameters_file={config_dir}/batching.config",
+        f"--monitoring_config_file={config_dir}/monitoring.config",
+        "--rest_api_num_threads=64",
+        "--grpc_max_threads=64",
+    ]
+
+
+def binary_command(config_dir: Path, rest_port: int, grpc_port: int) -> list[str]:
+    return [BINARY, *server_flags(str(config_dir), rest_port, grpc_port)]
+
+
+def docker_command(config_dir: Path, base_path: Path, host: str, rest_port: int, grpc_port: int) -> list[str]:
+    """The model and the configuration are mounted read-only, and the user is the caller, not root."""
+    return [
+        *("docker", "run", "--rm", "--init", "--read-only", "--cap-drop=ALL"),
+        *("--user", f"{os.getuid()}:{os.getgid()}"),
+        *("--publish", f"{host}:{rest_port}:8501"),
+        *("--publish", f"{host}:{grpc_port}:8500"),
+        *("--volume", f"{base_path}:/models/{MODEL_NAME}:ro"),
+        *("--volume", f"{config_dir}:/config:ro"),
+        *("--entrypoint", BINARY),
+        IMAGE,
+        *server_flags("/config", 8501, 8500),
+    ]
+
+
+class ServerProcess:
+    """A running model server; use it as a context manager, and it is ended with the block."""
+
+    def __init__(self, command: Sequence[str], log_file: Path):
+        self._name = command[0]
+        self._log_file = log_file
+        with log_file.open("wb") as log:
+            # A session of its own: Ctrl-C reaches this process alone, which then ends the child in order.
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def wait_until_available(self, engine: RestEngine, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
+        """Return when the model answers.
+
+        Raises:
+            OSError: the server ended, or did not load the model in time. Shows the end of its log.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while not engine.is_ready():
+            self.check_running()
+            if time.monotonic() > deadline:
+                raise OSError(f"{self._name} did not load the model within {timeout_seconds:g} s:\n{self._log_end()}")
+            time.sleep(0.2)
+
+    def check_running(self) -> None:
+        """
+        Raises:
+            OSError: the server has ended. Shows the end of its log.
+        """
+        if self.process.poll() is not None:
+            raise OSError(f"{self._name} ended with status {self.process.returncode}:\n{self._log_end()}")
+
+    def _log_end(self) -> str:
+        return "\n".join(self._log_file.read_text(errors="replace").splitlines()[-_LOG_LINES:])

@@ -1,0 +1,222 @@
+"""POST /predict, in front of a model in process, of a dead server, and of a slow one."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+
+import pytest
+import requests
+
+from deepfake_tf.inference.tf_serving_engine import RestEngine
+from deepfake_tf.server.batching import Overloaded
+from deepfake_tf.server.gateway import build_gateway, build_remote_gateway
+from deepfake_tf.server.local import build_local_app
+from deepfake_tf.server.request_body import BodyReader
+from deepfake_tf.server.served_model import ServedModel
+from tests.server.running import application
+from tests.server.saved_models import JPEG, expected_probability
+
+KEY = "a key, not in ASCII: schlüssel"
+
+
+@pytest.fixture(scope="module")
+def model(contract_model):
+    served = ServedModel("deepfake", {1: contract_model})
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="module")
+def local_app(model):
+    return build_local_app(model, bodies=BodyReader(max_body_bytes=2**22))
+
+
+@pytest.fixture(scope="module")
+def local_url(local_app):
+    with application(local_app) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module", params=["local", "remote"])
+def url(request, local_url):
+    """The gateway in the local server, and alone in front of one."""
+    if request.param == "local":
+        yield local_url
+    else:
+        engine = RestEngine(local_url)
+        with application(build_remote_gateway(engine, BodyReader(max_body_bytes=2**22))) as port:
+            yield f"http://127.0.0.1:{port}"
+        engine.close()
+
+
+def _form(field: str, file_name: str | None, content: bytes) -> tuple[bytes, dict[str, str]]:
+    disposition = f'form-data; name="{field}"' + (f'; filename="{file_name}"' if file_name is not None else "")
+    body = f"--xyz\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + content + b"\r\n--xyz--\r\n"
+    return body, {"Content-Type": "multipart/form-data; boundary=xyz"}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        _form("file", "photo.jpg", JPEG),
+        _form("file", None, JPEG),
+        _form("file", "", JPEG),
+        _form("", "photo.jpg", JPEG),
+        _form("image", "photo.jpg", JPEG),
+        (JPEG, {"Content-Type": "image/jpeg"}),
+        (JPEG, {"Content-Type": "application/octet-stream"}),
+        (JPEG, {"Content-Type": "application/x-www-form-urlencoded"}),
+        (JPEG, {}),
+    ],
+    ids=["form", "no file name", "empty name", "no field", "other field", "image", "octets", "curl's default", "none"],
+)
+def test_ways_to_send_an_image(url, body, headers):
+    answer = requests.post(f"{url}/predict", data=body, headers=headers, timeout=30)
+    assert answer.status_code == 200, answer.text
+    score = answer.json()
+    probability = expected_probability(JPEG)
+    assert score["probability"] == pytest.approx(probability, abs=1e-6)
+    assert score["label"] == ("FAKE" if probability >= 0.5 else "REAL")
+    assert score["confidence"] == pytest.approx(max(probability, 1 - probability), abs=1e-6)
+    assert set(score) == {
+        *("label", "confidence", "probability", "logit", "in_domain", "verdict", "reason", "width", "height")
+    }
+
+
+def test_explain_adds_the_heat_map(url):
+    answer = requests.post(f"{url}/predict?explain=true", files={"file": JPEG}, timeout=30).json()
+    assert answer["heatmap"] == [[0.25] * 7] * 7
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"", {}, 400),
+        (*_form("file", "empty.jpg", b""), 400),
+        (*_form("text", None, b"hello"), 400),
+        (b"--xyz\r\nbroken", {"Content-Type": "multipart/form-data; boundary=xyz"}, 400),
+        (_form("file", "a.jpg", JPEG)[0][:-20], {"Content-Type": "multipart/form-data; boundary=xyz"}, 400),
+        (JPEG, {"Content-Type": "multipart/form-data"}, 400),
+        (b"--xyz\r\n\r\n\r\n" * 40, {"Content-Type": "multipart/form-data; boundary=xyz"}, 400),
+        (bytes(2**22 + 1), {}, 413),
+        (b"hello", {}, 415),
+        (b"huge image", {}, 422),
+    ],
+    ids=["none", "empty", "no file", "broken", "cut", "no boundary", "many parts", "large", "text", "many pixels"],
+)
+def test_refusals(url, body, headers, status):
+    answer = requests.post(f"{url}/predict", data=body, headers=headers, timeout=30)
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"error"}
+    assert answer.json()["error"]
+
+
+def test_statuses_of_the_exported_models_errors(exported_model):
+    """The gateway tells errors apart by their text: these are the texts of the model that is exported."""
+    from tests.images import broken_images
+
+    served = ServedModel("deepfake", {1: exported_model.path})
+    expected = {"empty file": 400, "not an image": 415, "damaged": 422, "too many pixels": 422}
+    with application(build_local_app(served)) as port:
+        for name, (encoded, error) in broken_images().items():
+            answer = requests.post(f"http://127.0.0.1:{port}/predict", files={"file": encoded}, timeout=60)
+            assert answer.status_code == expected[error], (name, answer.text)
+    served.close()
+
+
+def test_bad_query(url):
+    answer = requests.post(f"{url}/predict?explain=perhaps", data=JPEG, timeout=30)
+    assert answer.status_code == 400
+    assert "explain" in answer.json()["error"]
+
+
+def test_other_methods(url):
+    answer = requests.get(f"{url}/predict", timeout=30)
+    assert answer.status_code == 405
+    assert set(answer.json()) == {"error"}
+
+
+def test_no_image_reaches_the_disk(local_url, monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("an upload was written to a temporary file")
+
+    for name in ("SpooledTemporaryFile", "TemporaryFile", "NamedTemporaryFile"):
+        monkeypatch.setattr(tempfile, name, refuse)
+    answer = requests.post(f"{local_url}/predict", files={"file": JPEG + bytes(3 * 2**20)}, timeout=30)
+    assert answer.status_code == 200
+
+
+def test_health_and_description(url):
+    assert requests.get(f"{url}/healthz", timeout=30).json()["status"] == "ok"
+    description = requests.get(f"{url}/openapi.json", timeout=30).json()
+    assert {"multipart/form-data", "image/*"} <= set(description["paths"]["/predict"]["post"]["requestBody"]["content"])
+    assert "swagger" in requests.get(f"{url}/docs", timeout=30).text.lower()
+
+
+def test_api_key(model):
+    with application(build_local_app(model, api_key=KEY)) as port:
+        url = f"http://127.0.0.1:{port}"
+        right = {"X-API-Key": KEY.encode()}
+        for path, body in (("/predict", JPEG), ("/v1/models/deepfake:predict", b'{"instances": ["a"]}')):
+            for headers in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": ""}):
+                answer = requests.post(url + path, data=body, headers=headers, timeout=30)
+                assert answer.status_code == 401, path
+                assert set(answer.json()) == {"error"}
+        # A header travels as bytes; the key's are UTF-8.
+        assert requests.post(f"{url}/predict", data=JPEG, headers=right, timeout=30).status_code == 200
+        assert requests.get(f"{url}/healthz", timeout=30).status_code == 200
+
+
+def test_no_other_origin_unless_named(model):
+    preflight = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
+    for origins, allowed in (((), None), (("https://example.org",), "https://example.org")):
+        with application(build_local_app(model, cors_origins=origins)) as port:
+            answer = requests.options(f"http://127.0.0.1:{port}/predict", headers=preflight, timeout=30)
+            assert answer.headers.get("Access-Control-Allow-Origin") == allowed
+
+
+def test_overload_is_503():
+    async def score(encoded, explain):
+        raise Overloaded("the queue is full")
+
+    async def is_ready():
+        return False
+
+    with application(build_gateway(score, is_ready, "a test", BodyReader())) as port:
+        url = f"http://127.0.0.1:{port}"
+        answer = requests.post(f"{url}/predict", data=JPEG, timeout=30)
+        assert (answer.status_code, answer.json()) == (503, {"error": "the queue is full"})
+        assert requests.get(f"{url}/healthz", timeout=30).status_code == 503
+
+
+def test_server_down_is_502():
+    with application(build_remote_gateway(RestEngine("http://127.0.0.1:9", retries=0), BodyReader())) as port:
+        answer = requests.post(f"http://127.0.0.1:{port}/predict", data=JPEG, timeout=30)
+        assert answer.status_code == 502
+        assert "deepfake-tf serve" in answer.json()["error"]
+        assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=30).status_code == 503
+
+
+def test_slow_server_is_504_and_a_full_gateway_503():
+    released = threading.Event()
+
+    async def slow(scope, receive, send):
+        await asyncio.to_thread(released.wait, 10)
+
+    with application(slow) as slow_port:
+        engine = RestEngine(f"http://127.0.0.1:{slow_port}", timeout_seconds=1.0, retries=0)
+        with application(build_remote_gateway(engine, BodyReader(), max_in_flight=2)) as port:
+            statuses = []
+
+            def ask():
+                statuses.append(requests.post(f"http://127.0.0.1:{port}/predict", data=JPEG, timeout=30).status_code)
+
+            threads = [threading.Thread(target=ask) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        released.set()
+    assert sorted(statuses) == [503, 503, 504, 504]

@@ -1,0 +1,62 @@
+"""What all requests hold together is bounded, and given back."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+
+import pytest
+from starlette.requests import Request
+
+from deepfake_tf.server.request_body import BodyError, BodyReader
+
+
+def _request(*chunks: bytes, **headers: str) -> Request:
+    messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    messages.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def receive():
+        return messages.pop(0)
+
+    encoded = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "method": "POST", "headers": encoded}, receive)
+
+
+def test_bytes_are_held_until_the_block_is_left():
+    async def main():
+        bodies = BodyReader(max_body_bytes=10, max_bytes_in_flight=15)
+        async with bodies.read(_request(b"12345", b"67890")) as body:
+            assert body == b"1234567890"
+            with pytest.raises(BodyError, match="busy") as refused:
+                async with bodies.read(_request(b"123456")):
+                    pass
+            assert refused.value.status == 503
+            async with bodies.read(_request(b"12345")):
+                pass
+        async with bodies.read(_request(b"1234567890")) as body:
+            assert len(body) == 10
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (_request(bytes(30), bytes(30)), 413),
+        (_request(content_length="51"), 413),
+        (_request(gzip.compress(bytes(60)), content_encoding="gzip"), 413),
+        (_request(b"no gzip", content_encoding="gzip"), 400),
+        (_request(gzip.compress(b"a")[:-4], content_encoding="gzip"), 400),
+        (_request(b"a", content_encoding="br"), 415),
+    ],
+    ids=["chunks", "declared", "unzipped", "not gzip", "cut gzip", "brotli"],
+)
+def test_refusals(request_, status):
+    async def main():
+        bodies = BodyReader(max_body_bytes=50, max_bytes_in_flight=100)
+        with pytest.raises(BodyError) as refused:
+            async with bodies.read(request_):
+                pass
+        assert refused.value.status == status
+
+    asyncio.run(main())
