@@ -40,18 +40,19 @@ def export_run(run_dir: str | Path, examples: Examples, output: str | Path) -> d
         The model card.
 
     Raises:
-        ValueError: the run's validation files are not in `examples`.
+        ValueError: the run's files are not in `examples`, or its image size does not divide 224.
     """
     run_dir = Path(run_dir)
     config = TrainingConfig.from_file(run_dir / "config.json")
-    model = build_model(config.model, IMAGE_SIZE)
+    model = build_model(config.model, config.image_size)
     model.load_weights(run_dir / "best.weights.h5")
+    network = freeze(with_features(model))
     training, validation = read_split(run_dir, examples)
     sample = np.random.default_rng(config.seed).permutation(len(training))[:DOMAIN_TRAINING_IMAGES]
     sample_images = DecodedImages(training.take(np.sort(sample)), IMAGE_SIZE, "reading training images")
     validation_images = DecodedImages(validation, IMAGE_SIZE, "reading validation images")
-    _, training_features = _run_network(model, sample_images, "measuring training images")
-    logits, validation_features = _run_network(model, validation_images, "measuring validation images")
+    _, training_features = _run_network(network, sample_images, "measuring training images")
+    logits, validation_features = _run_network(network, validation_images, "measuring validation images")
     labels = validation_images.examples.labels
     calibration = fit_calibration(labels, logits)
     domain = fit_domain(training_features, sample_images.examples.labels, validation_features, sample_images.sizes)
@@ -79,9 +80,8 @@ def read_split(run_dir: Path, examples: Examples) -> tuple[Examples, Examples]:
     return parts[0], parts[1]
 
 
-def _run_network(model: keras.Model, images: DecodedImages, description: str) -> tuple[np.ndarray, np.ndarray]:
+def _run_network(network, images: DecodedImages, description: str) -> tuple[np.ndarray, np.ndarray]:
     """Logits float32 [N] and pooled features float32 [N, C], by the frozen network that is exported."""
-    network = freeze(with_features(model))
     logits, features = [], []
     with progress_bar(len(images), description, "image") as bar:
         for pixels, _ in evaluation_batches(images, BATCH_SIZE):
@@ -123,6 +123,7 @@ def _model_card(
         "labels": {name: label for label, name in enumerate(LABEL_NAMES)},
         "input": {
             "size": [IMAGE_SIZE, IMAGE_SIZE],
+            "network_side": config.image_size,  # below 224 the input is average-pooled to it
             "resize": "antialiased bilinear, aspect ratio not kept",
             "mean": PIXEL_MEAN,
             "std": PIXEL_STD,

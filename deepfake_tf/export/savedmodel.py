@@ -47,7 +47,7 @@ def export_savedmodel(
     """Write a SavedModel with the signatures `serving_default`, `explain` and `from_pixels`.
 
     Args:
-        model: keras.Model of `build_model`, at 224 px.
+        model: keras.Model of `build_model`; its input side is 224 px or divides it (see `freeze`).
         calibration: Calibration.
         domain: Domain.
         card: JSON-able dict. Becomes the asset `model_card.json`.
@@ -58,7 +58,7 @@ def export_savedmodel(
         The path written. It appears whole or not at all.
 
     Raises:
-        ValueError: `output` exists and is no SavedModel.
+        ValueError: `output` exists and is no SavedModel, or the network's side does not divide 224.
     """
     output = Path(output)
     if output.exists() and not (output / "saved_model.pb").is_file():
@@ -175,11 +175,34 @@ class DetectorModule(tf.Module):
 
 
 def freeze(model: keras.Model):
-    """float32 [N, 224, 224, 3] -> {features, logit}, with the weights as constants."""
-    spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
+    """A function with the weights as constants: float32 [N, 224, 224, 3] in -1..1 -> the model's outputs.
+
+    A network trained on smaller squares reads the 224 px input through an average pooling, at the
+    resolution that it knows: run on four times as many pixels it would be close to guessing.
+
+    Args:
+        model: keras.Model of `with_features`.
+
+    Raises:
+        ValueError: the side of the network's input does not divide 224.
+    """
+    side = model.input_shape[1]
+    if config.IMAGE_SIZE % side:
+        raise ValueError(
+            f"Only a network trained at {config.IMAGE_SIZE} px, or at a side that divides it (112, 56, 32), can be "
+            f"exported. Received: image_size={side}. Train on with --weights RUN_DIR/best.weights.h5 --image-size 112"
+        )
+    factor = config.IMAGE_SIZE // side
+    spec = tf.TensorSpec([None, config.IMAGE_SIZE, config.IMAGE_SIZE, 3], tf.float32)
     names = sorted(model.output)
-    traced = tf.function(lambda images: [model(images, training=False)[name] for name in names])
-    frozen = convert_variables_to_constants_v2(traced.get_concrete_function(spec))
+
+    @tf.function
+    def run(images):
+        pooled = tf.nn.avg_pool2d(images, factor, factor, "VALID") if factor > 1 else images
+        outputs = model(pooled, training=False)
+        return [outputs[name] for name in names]
+
+    frozen = convert_variables_to_constants_v2(run.get_concrete_function(spec))
     return lambda images: dict(zip(names, frozen(images), strict=True))
 
 

@@ -96,7 +96,8 @@ class Detector:
                 None takes DEEPFAKE_TF_MODEL from the environment, else the model that ships.
             url: score there instead: "http://HOST:8501" (REST) or "grpc://HOST:8500", of TensorFlow
                 Serving or of `deepfake-tf serve`.
-            version, label: with `url`, the version to ask for: a number, or a label such as "stable".
+            version: with `url`, the number of the version to ask for; None takes the highest.
+            label: with `url`, the label of the version to ask for, such as "stable".
 
         Raises:
             FileNotFoundError, ValueError: no model there, or not one of ours; says what was tried.

@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 from deepfake_tf.config import MAX_PIXELS
-from deepfake_tf.export.savedmodel import export_savedmodel
+from deepfake_tf.export.savedmodel import export_savedmodel, freeze
 from deepfake_tf.export.warmup import WARMUP_FILE
+from deepfake_tf.models import build_model, with_features
 from tests.images import broken_images, encode, gif_bomb, good_images, photograph, png_that_claims
 
 FIELDS = {
@@ -144,8 +145,6 @@ def test_heatmap_is_the_gradient_of_the_logit(loaded, exported_model):
     assert rows["heatmap"].shape == (2, 7, 7)
     assert rows["heatmap"][1].max() == 0
     pixels = tf.round(tf.image.resize(tf.io.decode_png(encoded)[None], (224, 224), antialias=True))
-    from deepfake_tf.models import with_features
-
     network = with_features(exported_model.keras_model)
     head = exported_model.keras_model.get_layer("fc")
     features = network((pixels / 255 - 0.5) / 0.5, training=False)["features"]
@@ -207,3 +206,17 @@ def test_a_folder_that_is_no_savedmodel_is_not_replaced(tmp_path, exported_model
     with pytest.raises(ValueError, match="is no SavedModel"):
         export_savedmodel(exported_model.keras_model, None, None, {}, tmp_path / "1", [])
     assert (tmp_path / "1" / "precious.txt").exists()
+
+
+def test_a_network_trained_on_smaller_squares_reads_the_input_pooled():
+    model = build_model("resnet18", 112)
+    pixels = np.random.default_rng(0).uniform(-1, 1, (2, 224, 224, 3)).astype(np.float32)
+    pooled = pixels.reshape(2, 112, 2, 112, 2, 3).mean(axis=(2, 4))
+    outputs = freeze(with_features(model))(tf.constant(pixels))
+    np.testing.assert_allclose(outputs["logit"], model(pooled, training=False), atol=1e-4)
+    assert outputs["features"].shape == (2, 4, 4, 512)
+
+
+def test_a_network_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="Received: image_size=64"):
+        freeze(with_features(build_model("resnet18", 64)))
