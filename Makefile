@@ -1,12 +1,15 @@
-# On a fresh machine: `make demo` runs the shipped model, `make test` the whole suite. Each sets up what it needs.
+# On a fresh machine: `make demo` runs the shipped model, `make app` the web page, `make test` the whole suite. Each sets up what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo app test check format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/deepfake-tf demo
+
+app: $(VENV)/.installed
+	$(BIN)/deepfake-tf app
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

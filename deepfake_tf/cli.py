@@ -23,6 +23,7 @@ EXIT_OK = 0
 EXIT_USAGE = 2  # bad usage, or input that the command cannot start from
 EXIT_SOME_FAILED = 3  # done, but some images have no score
 
+SERVING_ENGINES = ("auto", "tensorflow_model_server", "docker", "local")
 DATA_HELP = (
     "cifake; a folder with one folder a class (REAL/ and FAKE/); the hackathon's layout; or a CSV of path,label. "
     "May be given several times"
@@ -86,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = add("serve", serve, "Serve the model: TensorFlow Serving where it is at hand, else in this process.")
     command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
-    command.add_argument("--engine", choices=("auto", "tensorflow_model_server", "docker", "local"), default="auto")
+    command.add_argument("--engine", choices=SERVING_ENGINES, default="auto")
     command.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine only")
     for name, port in (("rest", 8501), ("grpc", 8500), ("gateway", 8080)):
         command.add_argument(f"--{name}-port", type=int, default=port, help=f"default: {port}")
@@ -96,6 +97,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--upstream-label", metavar="LABEL", help="the version label to ask the upstream for")
     command.add_argument("--cors-origin", action="append", default=[], dest="cors_origins", metavar="ORIGIN")
+
+    command = add("app", app, "Open the web page: the model server and the page together, at one address.")
+    command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
+    command.add_argument("--engine", choices=SERVING_ENGINES, default="auto")
+    command.add_argument(
+        "--url", help="a model server that runs already; default: DEEPFAKE_TF_URL, else one is started"
+    )
+    command.add_argument("--host", default="127.0.0.1", help="address of the page; default: this machine only")
+    command.add_argument("--port", type=int, default=0, help="of the page; default: a free one")
 
     command = add("train", train, "Train a network and fill a run directory.")
     _add_data_options(command, required=False)
@@ -179,6 +189,13 @@ def serve(options: argparse.Namespace) -> int:
 
     fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(launch.ServeOptions)}
     launch.serve(launch.ServeOptions(**fields))
+    return EXIT_OK
+
+
+def app(options: argparse.Namespace) -> int:
+    from deepfake_tf.server.app import AppOptions, run_app
+
+    run_app(AppOptions(options.model, options.engine, options.url, options.host, options.port))
     return EXIT_OK
 
 

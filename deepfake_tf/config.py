@@ -57,6 +57,8 @@ class TrainingConfig:
     brightness: float = 0.2  # augmentation: uniform in +-, a fraction of the full range
     contrast: float = 0.0  # augmentation: factor uniform in 1 +-
     shift: float = 0.0  # augmentation: uniform in +-, a fraction of the image's side
+    zoom: float = 0.0  # augmentation: the share of the sides that is cut off, uniform from 0
+    degradation: float = 0.0  # augmentation: the share of images with JPEG, blur, noise, scaling or no colour
     flip: bool = True  # augmentation: left-right, every second image
     precision: str = "float32"  # or "bfloat16": compute type; variables stay float32
     early_stopping_patience: int = 3  # epochs without a better validation loss
@@ -81,6 +83,8 @@ class TrainingConfig:
         _check_range("brightness", self.brightness, 0.0, 1.0)
         _check_range("contrast", self.contrast, 0.0, 1.0)
         _check_range("shift", self.shift, 0.0, 0.5)
+        _check_range("zoom", self.zoom, 0.0, 0.9)
+        _check_range("degradation", self.degradation, 0.0, 1.0)
         _check_range("early_stopping_patience", self.early_stopping_patience, 1, 10_000)
         _check_range("steps_per_epoch", self.steps_per_epoch, 0, 10_000_000)
         _check_range("seed", self.seed, 0, 2**31 - 1)

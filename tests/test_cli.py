@@ -152,3 +152,10 @@ def test_inspect_and_provenance_report_what_a_file_says(tmp_path, exported_model
     result = run("predict", tmp_path / "generated.png", "--provenance", "--model", exported_model.path)
     assert "says that it was generated" in result.stderr
     assert "Pixels:" in result.stderr
+
+
+def test_app_without_a_model_or_a_server_says_so(tmp_path):
+    missing = run("app", "--model", tmp_path / "nothing", DEEPFAKE_TF_URL="")
+    assert missing.returncode == 2
+    assert "No SavedModel in" in missing.stderr
+    assert missing.stderr.count("\n") == 1

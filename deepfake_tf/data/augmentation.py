@@ -1,4 +1,4 @@
-"""Random changes of training images: flip, rotation, shift, brightness, contrast.
+"""Random changes of training images: flip, rotation, shift, zoom, brightness, contrast.
 
 A batch is changed as a function of `draws`, uniform numbers that the caller makes from a seed, so that
 the same seed gives the same images however many threads run, and a resumed run continues exactly.
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from deepfake_tf.config import TrainingConfig
 
-DRAWS_PER_IMAGE = 6  # flip, rotation, shift x, shift y, brightness, contrast
+DRAWS_PER_IMAGE = 7  # flip, rotation, shift x, shift y, zoom, brightness, contrast
 
 
 def augment(pixels: tf.Tensor, draws: tf.Tensor, config: TrainingConfig) -> tf.Tensor:
@@ -30,16 +30,16 @@ def augment(pixels: tf.Tensor, draws: tf.Tensor, config: TrainingConfig) -> tf.T
     Returns:
         float32 [N, S, S, 3], 0..255.
     """
-    flip, rotation, shift_x, shift_y, brightness, contrast = tf.unstack(draws, axis=1)
+    flip, rotation, shift_x, shift_y, zoom, brightness, contrast = tf.unstack(draws, axis=1)
     centred = lambda draw: 2.0 * draw - 1.0  # 0..1 -> -1..1
     if config.flip:
         pixels = tf.where((flip < 0.5)[:, None, None, None], pixels[:, :, ::-1], pixels)
-    if config.rotation_degrees or config.shift:
+    if config.rotation_degrees or config.shift or config.zoom:
         size = tf.cast(tf.shape(pixels)[1], tf.float32)
         angle = centred(rotation) * (config.rotation_degrees * math.pi / 180.0)
         offset_x = centred(shift_x) * config.shift * size
         offset_y = centred(shift_y) * config.shift * size
-        pixels = _rotate_and_shift(pixels, angle, offset_x, offset_y, size)
+        pixels = _transform(pixels, angle, 1.0 - zoom * config.zoom, offset_x, offset_y, size)
     if config.contrast:
         mean = tf.reduce_mean(pixels, axis=[1, 2, 3], keepdims=True)
         factor = 1.0 + centred(contrast) * config.contrast
@@ -49,8 +49,8 @@ def augment(pixels: tf.Tensor, draws: tf.Tensor, config: TrainingConfig) -> tf.T
     return tf.clip_by_value(pixels, 0.0, 255.0)
 
 
-def _rotate_and_shift(pixels, angle, offset_x, offset_y, size):
-    cos, sin, centre = tf.cos(angle), tf.sin(angle), (size - 1.0) / 2.0
+def _transform(pixels, angle, scale, offset_x, offset_y, size):
+    cos, sin, centre = scale * tf.cos(angle), scale * tf.sin(angle), (size - 1.0) / 2.0
     zeros = tf.zeros_like(angle)
     # Rows of the projective transform that maps an output point to the input point it is taken from.
     transforms = tf.stack(

@@ -2,9 +2,9 @@
 
 Order, and why: decode once to uint8 at the image's own size and keep that (100,000 CIFAKE images are
 307 MB; as float32 at 224 px they would be 60 GB); shuffle positions, not pictures; gather a batch;
-resize the whole batch at once; augment it; normalise; prefetch. Every random number follows from the
-seed, the epoch and the position, so a run gives the same batches again, and a resumed one goes on where
-it was cut.
+degrade it at the images' own size; resize the whole batch at once; augment it; normalise; prefetch. Every
+random number follows from the seed, the epoch and the position, so a run gives the same batches again, and
+a resumed one goes on where it was cut.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import numpy as np
 import tensorflow as tf
 
 from deepfake_tf.config import IMAGE_SIZE, TrainingConfig
-from deepfake_tf.data import augmentation, preprocessing
+from deepfake_tf.data import augmentation, degradation, preprocessing
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.progress import progress_bar
 
+DRAWS_PER_IMAGE = augmentation.DRAWS_PER_IMAGE + degradation.DRAWS_PER_IMAGE
 CACHE_BYTES = 4 * 1024**3  # decoded pixels are kept in memory up to this size
 
 
@@ -83,10 +84,13 @@ class DecodedImages:
         return len(self.examples)
 
     def _load(self):
-        """A function, usable in tf.data: positions int64 [B] -> uint8 [B, image_size, image_size, 3]."""
+        """A function, usable in tf.data: positions int64 [B] -> uint8 [B, H, W, 3].
+
+        H and W are the images' own where all share a size, else `image_size`.
+        """
         if self.pixels is not None:
             pixels = tf.constant(self.pixels)
-            return lambda positions: preprocessing.resize(tf.gather(pixels, positions), self.image_size)
+            return lambda positions: tf.gather(pixels, positions)
         files, is_path = _files_tensor(self.examples)
 
         def load_one(position):
@@ -117,14 +121,18 @@ def training_batches(images: DecodedImages, config: TrainingConfig, first_step: 
     def one_epoch(epoch):
         seed = tf.stack([tf.constant(config.seed, tf.int64), epoch])
         order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed)
-        draws = tf.random.stateless_uniform([count, augmentation.DRAWS_PER_IMAGE], seed)
+        draws = tf.random.stateless_uniform([count, DRAWS_PER_IMAGE], seed)
         batches = tf.data.Dataset.from_tensor_slices((order, draws)).batch(config.batch_size)
         first_epoch, offset = divmod(first_step, steps_per_epoch)
         return batches.skip(tf.where(epoch == first_epoch, tf.constant(offset, tf.int64), 0))
 
     def make_batch(positions, draws):
-        pixels = tf.cast(load(positions), tf.float32)
-        pixels = augmentation.augment(pixels, draws, config)
+        pixels = load(positions)
+        geometry, damage = tf.split(draws, [augmentation.DRAWS_PER_IMAGE, degradation.DRAWS_PER_IMAGE], axis=1)
+        if config.degradation:
+            pixels = _degrade(pixels, damage, config.degradation)
+        pixels = tf.cast(preprocessing.resize(pixels, images.image_size), tf.float32)
+        pixels = augmentation.augment(pixels, geometry, config)
         pixels = tf.ensure_shape(pixels, [None, images.image_size, images.image_size, 3])
         return preprocessing.normalise(pixels), _as_targets(tf.gather(labels, positions))
 
@@ -142,11 +150,19 @@ def evaluation_batches(images: DecodedImages, batch_size: int) -> tf.data.Datase
     load = images._load()
 
     def make_batch(positions):
-        pixels = tf.ensure_shape(load(positions), [None, images.image_size, images.image_size, 3])
+        pixels = preprocessing.resize(load(positions), images.image_size)
+        pixels = tf.ensure_shape(pixels, [None, images.image_size, images.image_size, 3])
         return preprocessing.normalise(pixels), _as_targets(tf.gather(labels, positions))
 
     positions = tf.data.Dataset.range(len(images)).batch(batch_size)
     return positions.map(make_batch, tf.data.AUTOTUNE).prefetch(2)
+
+
+def _degrade(pixels: tf.Tensor, draws: tf.Tensor, share: float) -> tf.Tensor:
+    """uint8 [B, H, W, 3] -> the same, a share of it damaged; the noise follows from the draws."""
+    seed = tf.cast(draws[0, :2] * 2.0**31, tf.int32)
+    noise = tf.random.stateless_normal(tf.shape(pixels), seed)
+    return tf.cast(degradation.degrade(tf.cast(pixels, tf.float32), draws, noise, share), tf.uint8)
 
 
 def _as_targets(labels: tf.Tensor) -> tf.Tensor:

@@ -1,6 +1,7 @@
 """Serving: a stand-in for TensorFlow Serving, the upload gateway, and what `deepfake-tf serve` starts.
 
 launch.py              `serve`: choose an engine, start it, end it
+app.py                 `app`: the web page, and the server behind it
 tensorflow_serving.py  tensorflow_model_server as a child process, from the PATH or in Docker
 local.py               the local server, put together from the modules below
 tf_serving_api.py      TensorFlow Serving's REST routes, errors and status codes

@@ -7,9 +7,9 @@ import tensorflow as tf
 from deepfake_tf.config import TrainingConfig
 from deepfake_tf.data.augmentation import DRAWS_PER_IMAGE, augment
 
-NOTHING = {"flip": False, "rotation_degrees": 0.0, "shift": 0.0, "brightness": 0.0, "contrast": 0.0}
+NOTHING = {"flip": False, "rotation_degrees": 0.0, "shift": 0.0, "zoom": 0.0, "brightness": 0.0, "contrast": 0.0}
 EVERYTHING = {"flip": True, "rotation_degrees": 30.0, "shift": 0.2, "brightness": 0.5, "contrast": 0.5}
-FLIP, ROTATION, SHIFT_X, SHIFT_Y, BRIGHTNESS, CONTRAST = range(DRAWS_PER_IMAGE)
+FLIP, ROTATION, SHIFT_X, SHIFT_Y, ZOOM, BRIGHTNESS, CONTRAST = range(DRAWS_PER_IMAGE)
 SIZE = 16
 
 
@@ -54,6 +54,15 @@ def test_flip_is_exact_and_of_half_the_images(pixels):
 def test_rotation_about_the_centre(pixels, draw, turns):
     rotated = run(pixels, draws_of(ROTATION=draw), rotation_degrees=90.0)
     np.testing.assert_allclose(rotated, np.rot90(pixels, turns, axes=(1, 2)), rtol=0, atol=0.02)
+
+
+def test_zoom_keeps_the_centre_and_cuts_the_sides(pixels):
+    zoomed = run(pixels, draws_of(ZOOM=1.0), zoom=0.5)
+    # Pixel 5 is 2.5 from the centre, 7.5, and shows what was at half that distance: 6.25, between 6 and 7.
+    column = 0.75 * pixels[:, :, 6] + 0.25 * pixels[:, :, 7]
+    expected = 0.75 * column[:, 6] + 0.25 * column[:, 7]
+    np.testing.assert_allclose(zoomed[:, 5, 5], expected, rtol=0, atol=0.05)
+    np.testing.assert_array_equal(run(pixels, draws_of(ZOOM=0.0), zoom=0.5), pixels)
 
 
 def test_shift_mirrors_the_border(pixels):

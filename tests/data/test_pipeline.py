@@ -89,6 +89,15 @@ def test_resumed_run_goes_on_where_it_was_cut(decoded, first_step):
     assert_same_batches(resumed, whole[first_step:])
 
 
+def test_degraded_batches_follow_from_the_seed():
+    images = np.random.default_rng(0).integers(0, 256, (8, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    decoded = DecodedImages(make_examples([encode(image) for image in images]), IMAGE_SIZE)
+    degraded = dataclasses.replace(PLAIN, degradation=1.0)
+    first, again, clean = (take(training_batches(decoded, c), 1)[0][0] for c in (degraded, degraded, PLAIN))
+    np.testing.assert_array_equal(first, again)
+    assert (np.abs(first - clean).mean(axis=(1, 2, 3)) > 1 / 255).all()
+
+
 def test_evaluation_is_in_order_and_unchanged(decoded):
     batches = take(evaluation_batches(decoded, 4), 100)
     assert [len(pixels) for pixels, _ in batches] == [4, 4, 2]

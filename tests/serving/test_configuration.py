@@ -122,7 +122,7 @@ def test_start_script_has_the_flags_of_serve(tmp_path):
 
 def test_compose_is_closed_and_limited():
     services = _documents("docker-compose.yml")[0]["services"]
-    assert set(services) == {"model-server", "gateway"}
+    assert set(services) == {"model-server", "gateway", "page"}
     for name, service in services.items():
         assert all(port.startswith("127.0.0.1:") for port in service["ports"]), name
         assert service["user"] != "0:0"

@@ -1,0 +1,123 @@
+"""The page and the local server as a person meets them: in Chromium."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import urllib.parse
+import urllib.request
+
+import pytest
+
+from tests.images import encode, photograph
+from tests.server.running import PROJECT, ServeProcess
+
+pytestmark = pytest.mark.browser
+TIMEOUT_MILLISECONDS = 30_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def contract_model(tmp_path_factory):
+    from tests.server.saved_models import write_contract_model
+
+    return write_contract_model(tmp_path_factory.mktemp("contract") / "deepfake" / "1")
+
+
+class App:
+    """`deepfake_tf.server.app.run_app` as a process."""
+
+    def __init__(self, **options):
+        arguments = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        code = f"from deepfake_tf.server.app import AppOptions, run_app; run_app(AppOptions({arguments}))"
+        environment = {name: value for name, value in os.environ.items() if name != "DEEPFAKE_TF_URL"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=PROJECT, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        alarm = threading.Timer(120, self.process.kill)
+        alarm.start()
+        self.address = self.process.stdout.readline().strip()
+        alarm.cancel()
+
+    def __enter__(self) -> App:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    def stop(self) -> int:
+        """As Ctrl-C does; returns the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        self.process.wait(60)
+        self.process.stdout.close()
+        return self.process.returncode
+
+
+def test_two_images_download_server_lost_and_back(browser, contract_model, tmp_path):
+    files = []
+    for seed, name in enumerate(("<script>alert(1)<.jpg", "second.jpg")):
+        files.append({"name": name, "mimeType": "image/jpeg", "buffer": encode(photograph(seed=seed), "JPEG")})
+    third = {"name": "third.jpg", "mimeType": "image/jpeg", "buffer": encode(photograph(seed=5), "JPEG")}
+    with ServeProcess(model=str(contract_model), engine="local", rest_port=0, gateway_port=0) as server:
+        url = server.address("REST")
+        with App(url=url) as app, _open(browser, app.address) as page:
+            page.on("dialog", lambda dialog: pytest.fail("a file name ran as a script"))
+            page.locator("input[type=file]").set_input_files(files)
+            page.get_by_text("2 images:").wait_for()
+            page.get_by_alt_text("The image with the network's heat map over it.").nth(1).wait_for()
+            assert page.locator("h3").count() == 2
+            with page.expect_download() as download:
+                page.get_by_text("Download CSV").click()
+            download.value.save_as(tmp_path / "predictions.csv")
+            with (tmp_path / "predictions.csv").open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            assert [row["file"] for row in rows] == [file["name"] for file in files]
+            assert [0.0 <= float(row["probability"]) <= 1.0 for row in rows] == [True, True]
+
+            server.stop(signal.SIGINT)
+            page.locator("input[type=file]").set_input_files([third])
+            page.get_by_text("The model server is down").wait_for()
+            port = urllib.parse.urlsplit(url).port
+            with ServeProcess(model=str(contract_model), engine="local", rest_port=port, gateway_port=0):
+                page.get_by_text("Retry", exact=True).click()
+                page.get_by_text("3 images:").wait_for()
+
+
+def test_app_starts_and_ends_both(browser, contract_model):
+    upload = {"name": "cat.jpg", "mimeType": "image/jpeg", "buffer": encode(photograph(), "JPEG")}
+    with App(model=str(contract_model), engine="local") as app:
+        with _open(browser, app.address) as page:
+            page.locator("input[type=file]").set_input_files([upload])
+            page.locator("h3").first.wait_for()
+        assert app.stop() == 0
+        with pytest.raises(OSError, match="refused"):
+            urllib.request.urlopen(app.address, timeout=5)
+
+
+@contextlib.contextmanager
+def _open(browser, address: str):
+    page = browser.new_page()
+    page.set_default_timeout(TIMEOUT_MILLISECONDS)
+    try:
+        page.goto(address)
+        yield page
+    finally:
+        page.close()

@@ -1,0 +1,181 @@
+"""The states of the page, as Streamlit's AppTest sees them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from deepfake_tf.config import MAX_FILE_BYTES
+from tests.images import encode, photograph
+from tests.streamlit_app.conftest import PAGE
+from tests.streamlit_app.stub_server import BAD_FILE, OUT_OF_DOMAIN, UNCERTAIN
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:streamlit",
+    "ignore::ResourceWarning",  # event loops of Streamlit's own script threads
+)
+HOSTILE = "<script>alert(1)</script>![x](http://evil.example/x.png).jpg"
+
+
+def images(*names: str) -> list[tuple[str, bytes, str]]:
+    return [(name, encode(photograph(seed=seed), "JPEG"), "image/jpeg") for seed, name in enumerate(names)]
+
+
+def drop(page, *names: str):
+    page.run()
+    page.file_uploader[0].set_value(images(*names))
+    return page.run()
+
+
+def texts(page) -> str:
+    groups = (page.subheader, page.text, page.markdown, page.error, page.warning, page.caption)
+    return "\n".join(str(element.value) for group in groups for element in group)
+
+
+def button(page, label: str):
+    return next(button for button in page.button if button.label == label)
+
+
+def test_empty(page, server):
+    page.run()
+    assert not page.exception
+    assert "not stored" in texts(page)
+    assert not page.subheader
+    assert server.requests == 0
+
+
+def test_one_image(page):
+    drop(page, "cat.jpg")
+    assert not page.exception
+    assert "Likely generated" in page.subheader[0].value
+    assert "cat.jpg" in texts(page)
+    assert "JPEG, 48 x 40 pixels" in texts(page)
+    assert not page.dataframe
+
+
+def test_slider_does_not_score_again(page, server):
+    drop(page, "cat.jpg")
+    page.slider[0].set_value(80).run()
+    assert not page.exception
+    assert server.requests == 1
+
+
+def test_many_images_and_a_bad_file(page, server):
+    server.rows = [{}, BAD_FILE, {"label": "REAL", "verdict": "likely real", "probability": 0.2, "confidence": 0.8}]
+    drop(page, "a.jpg", "b.jpg", "c.jpg")
+    assert not page.exception
+    table = page.dataframe[0].value
+    assert table["file"].tolist() == ["a.jpg", "b.jpg", "c.jpg"]
+    assert table["verdict"].tolist() == ["likely generated", "no score", "likely real"]
+    assert table["why"][1] == "not an image in a supported format"
+    assert len(page.subheader) == 3
+
+
+def test_more_images_than_are_shown_at_once(page):
+    drop(page, *[f"{number}.jpg" for number in range(9)])
+    assert not page.exception
+    assert len(page.dataframe[0].value) == 9
+    assert len(page.subheader) == 1
+    page.selectbox[0].set_value(4).run()
+    assert "4.jpg" in [text.value for text in page.text]
+
+
+def test_uncertain(page, server):
+    server.rows = [UNCERTAIN]
+    drop(page, "cat.jpg")
+    assert "Uncertain" in page.subheader[0].value
+    assert "too close to the threshold" in texts(page)
+
+
+def test_out_of_domain_comes_before_any_percentage(page, server):
+    server.rows = [OUT_OF_DOMAIN]
+    drop(page, "cat.jpg")
+    assert "cannot judge" in page.subheader[0].value
+    assert "the model knows 32" in texts(page)
+    assert "%" not in texts(page).replace("95 %", "")
+    assert not page.slider
+
+
+def test_server_down_then_retry(page, monkeypatch):
+    there = os.environ["DEEPFAKE_TF_URL"]
+    monkeypatch.setenv("DEEPFAKE_TF_URL", "http://127.0.0.1:9")
+    drop(page, "cat.jpg")
+    assert not page.exception
+    assert "deepfake-tf serve" in page.error[0].value
+    monkeypatch.setenv("DEEPFAKE_TF_URL", there)
+    button(page, "Retry").click().run()
+    assert not page.error
+    assert "Likely generated" in page.subheader[0].value
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "asks for a key"),
+        (404, "does not have this model"),
+        (500, "not a server of"),
+        (503, "busy"),
+        (504, "slow"),
+    ],
+)
+def test_errors_say_what_to_do(page, server, status, words):
+    server.status = status
+    drop(page, "cat.jpg")
+    assert not page.exception
+    assert words in page.error[0].value
+
+
+def test_clear(page):
+    drop(page, "cat.jpg")
+    button(page, "Clear all").click().run()
+    assert not page.exception
+    assert not page.subheader
+
+
+def test_sample(page):
+    page.run()
+    page.pills[0].set_value(["flower_crop.png"]).run()
+    assert not page.exception
+    assert "flower_crop.png" in texts(page)
+
+
+def test_file_name_is_no_markup(page):
+    drop(page, HOSTILE)
+    assert not page.exception
+    assert HOSTILE in [text.value for text in page.text]
+    for group in (page.markdown, page.caption, page.subheader, page.error, page.warning):
+        assert not any("evil.example" in element.value or "alert" in element.value for element in group)
+
+
+def test_card_is_shown(page, tmp_path):
+    interval = {"value": 0.98, "low": 0.97, "high": 0.99}
+    card = {
+        "model": "resnet18",
+        "decision": {"threshold": 0.5, "uncertain_band": [0.4, 0.6]},
+        "data": {"training": {"REAL": 1000, "FAKE": 2000}},
+        "validation_metrics": {"accuracy": interval},
+    }
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "saved_model.pb").touch()
+    (tmp_path / "assets" / "model_card.json").write_text(json.dumps(card))
+    drop(page, "cat.jpg")
+    assert not page.exception
+    assert "Accuracy on held-out images: 0.9800 (0.9700 to 0.9900)" in texts(page)
+    assert "1,000 REAL, 2,000 FAKE" in texts(page)
+
+
+def test_upload_limit_is_the_servers():
+    settings = tomllib.loads((PAGE.parent / ".streamlit" / "config.toml").read_text())
+    assert settings["server"]["maxUploadSize"] * 2**20 == MAX_FILE_BYTES
+
+
+def test_page_loads_no_tensorflow():
+    code = "import sys, scoring, drawing; import deepfake_tf.provenance; sys.exit('tensorflow' in sys.modules)"
+    environment_path = [str(PAGE.parent), str(PAGE.parents[1])]
+    code = f"import sys; sys.path[:0] = {environment_path!r}; {code}"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
