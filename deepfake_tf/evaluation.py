@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 ECE_BINS = 15  # of equal width over 0..1, as in Guo et al.
 FALSE_POSITIVE_RATE = 0.01  # at which the true positive rate is reported
 INTERVAL_PERCENTILES = (2.5, 97.5)
-CALIBRATION_FILE = "calibration.json"  # in a run directory: {"temperature": ...}
 COLOURS = ("#0072B2", "#D55E00")  # of REAL and FAKE; told apart by colour-blind readers too
 
 
@@ -220,8 +219,7 @@ def load_scorer(model_path: str | Path) -> Callable[[np.ndarray], np.ndarray]:
 
     Args:
         model_path: str or Path. A run directory (its best weights, in float32, at the image size it was
-            trained at, with the temperature of its calibration.json where there is one), or a SavedModel
-            of `deepfake-tf export`.
+            trained at, before calibration), or a SavedModel of `deepfake-tf export`.
 
     Returns:
         A function: uint8 [N, H, W, 3], images of one size, any size -> float64 [N], P(FAKE).
@@ -309,15 +307,13 @@ def _run_scorer(run_dir: Path) -> Callable[[np.ndarray], np.ndarray]:
     from deepfake_tf.models import build_model
 
     config = TrainingConfig.from_file(run_dir / "config.json")
-    calibration = run_dir / CALIBRATION_FILE
-    temperature = json.loads(calibration.read_text())["temperature"] if calibration.is_file() else 1.0
     model = build_model(config.model, config.image_size)
     model.load_weights(run_dir / "best.weights.h5")
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
     def run(pixels):
         logits = model(preprocessing.normalise(preprocessing.resize(pixels, config.image_size)), training=False)
-        return tf.sigmoid(tf.cast(logits[:, 0], tf.float64) / temperature)
+        return tf.sigmoid(tf.cast(logits[:, 0], tf.float64))
 
     return lambda pixels: run(tf.constant(pixels)).numpy()
 

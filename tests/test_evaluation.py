@@ -238,16 +238,13 @@ def expected_logits(model, images: DecodedImages) -> np.ndarray:
     return model.predict_on_batch(batch)[:, 0].astype(np.float64)
 
 
-def test_run_directory_is_scored_at_its_own_image_size_with_its_temperature(run):
+def test_run_directory_is_scored_at_its_own_image_size(run):
     run_dir, model = run
     images = DecodedImages(png_examples([(40, 24)] * 5), image_size=64)
     logits = expected_logits(model, images)
     probabilities = score(run_dir, images, batch_size=2)
     assert probabilities.dtype == np.float64
     np.testing.assert_allclose(probabilities, expit(logits), rtol=1e-4)
-    (run_dir / "calibration.json").write_text('{"temperature": 2.5}')
-    np.testing.assert_allclose(score(run_dir, images), expit(logits / 2.5), rtol=1e-4)
-    (run_dir / "calibration.json").unlink()
 
 
 class MeanBrightness(tf.Module):
