@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import dataclasses
 import glob
+import itertools
 import json
 import os
 import sys
@@ -17,12 +18,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepfake_tf import __version__
-from deepfake_tf.config import IMAGE_EXTENSIONS, MODEL_NAMES, TrainingConfig
+from deepfake_tf.config import IMAGE_EXTENSIONS, MODEL_NAMES, RECIPE_NAMES, STRATEGIES, TrainingConfig
 
 EXIT_OK = 0
+EXIT_STOP = 1  # `audit` alone: done, and what it found speaks against training
 EXIT_USAGE = 2  # bad usage, or input that the command cannot start from
 EXIT_SOME_FAILED = 3  # done, but some images have no score
 
+INFERENCE_ENGINES = ("auto", "saved_model", "litert")  # of `Detector`
+ROWS_AT_ONCE = 32
+ROW_FORMATS = ("jsonl", "csv")  # of `predict`: what can be written row by row
+SUBMISSION_FORMATS = ("predictathon", "predictathon-index")  # of `predict`: a label for every file, the hackathon's
 SERVING_ENGINES = ("auto", "tensorflow_model_server", "docker", "local")
 DATA_HELP = (
     "cifake; a folder with one folder a class (REAL/ and FAKE/); the hackathon's layout; or a CSV of path,label. "
@@ -33,7 +39,11 @@ DATA_HELP = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    options, others = parser.parse_known_args(arguments)
+    if options.command == "score":
+        options.beam_options = others
+    elif others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     if not options.verbose:
         _silence_native_logs()
     try:
@@ -41,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         if options.verbose:
             raise
-        print(f"deepfake-tf {options.command}: {error}", file=sys.stderr)
+        print(f"deepfake-tf {options.command}: {_say(error)}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -63,17 +73,33 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = add("predict", predict, "Score images: files, folders (recursive) and globs.")
     command.add_argument("paths", nargs="+", metavar="PATH")
-    command.add_argument("--format", choices=("table", "json", "jsonl", "csv"), default="table")
+    command.add_argument(
+        "--format",
+        choices=("table", "json", "jsonl", "csv", *SUBMISSION_FORMATS),
+        default="table",
+        help="default: table; predictathon: one JSON object, file name to real or fake; -index: a list by number",
+    )
     command.add_argument("--output", metavar="FILE", help="write there, whole or not at all, instead of the terminal")
+    command.add_argument("--resume", action="store_true", help="go on with --output: files that have a row are skipped")
     command.add_argument("--url", help="score there: http://HOST:8501 (REST) or grpc://HOST:8500")
     command.add_argument("--label", help="with --url: the version label, such as stable")
-    command.add_argument("--provenance", action="store_true", help="say on stderr what each file carries as evidence")
-    command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
+    command.add_argument("--provenance", action="store_true", help="add what each file says of its own origin")
+    _add_engine_options(command)
+
+    command = add("score", score, "Score any number of images, on one machine or many: an Apache Beam pipeline.")
+    command.add_argument("--input", action="append", required=True, dest="inputs", metavar="GLOB|MANIFEST.txt")
+    command.add_argument("--output", required=True, metavar="PREFIX", help="of the shards: PREFIX-scores-*, -failed-*")
+    command.add_argument("--format", choices=("jsonl", "parquet"), default="jsonl", dest="output_format")
+    command.add_argument("--shards", type=int, default=0, metavar="N", help="of the scores; default: the runner's own")
+    command.add_argument(
+        "--model", metavar="DIR", help="a SavedModel, as the workers see it; default: the one that ships"
+    )
+    command.add_argument("--runner", default="DirectRunner", help="where it runs; other options go to Beam as they are")
 
     command = add("explain", explain, "Draw where in each image the evidence for its label lies (Grad-CAM).")
     command.add_argument("paths", nargs="+", metavar="PATH")
     command.add_argument("--output", required=True, metavar="FILE.png", help="one sheet with all the images")
-    command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
+    _add_engine_options(command)
 
     command = add("inspect", inspect, "Report what files say of their own origin: Content Credentials, metadata.")
     command.add_argument("paths", nargs="+", metavar="PATH")
@@ -81,9 +107,9 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--trust-list", metavar="PEM", help="certificates of signers to trust (C2PA)")
     command.add_argument("--fetch-remote", action="store_true", help="fetch manifests that a file only points to")
 
-    command = add("demo", demo, "Score sample photographs that installed packages carry.")
+    command = add("demo", demo, "Score the sample photographs that come with the package.")
     command.add_argument("--archive", metavar="FILE|DIR", help="CIFAKE at hand: eight of its images join the samples")
-    command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
+    _add_engine_options(command)
 
     command = add("serve", serve, "Serve the model: TensorFlow Serving where it is at hand, else in this process.")
     command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
@@ -107,30 +133,56 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--host", default="127.0.0.1", help="address of the page; default: this machine only")
     command.add_argument("--port", type=int, default=0, help="of the page; default: a free one")
 
+    command = add("audit", audit, "Say what a data set teaches, before training on it: faults, shortcuts, labels.")
+    command.add_argument("data", nargs="+", metavar="SOURCE", help=DATA_HELP.partition(". May")[0])
+    command.add_argument("--against", action="append", metavar="SOURCE", help="find images of SOURCE there: leakage")
+    command.add_argument("--output", metavar="DIR", help="write audit.json and audit.html, with pictures, there")
+    command.add_argument("--archive", metavar="FILE|DIR", help="of cifake: read it there, download nothing")
+    command.add_argument("--swap-labels", action="store_true", help="SOURCE's REAL means FAKE, and FAKE REAL")
+    command.add_argument("--model", metavar="DIR", help="a SavedModel to check labels; default: the one that ships")
+
     command = add("train", train, "Train a network and fill a run directory.")
     _add_data_options(command, required=False)
     command.add_argument("--run-dir", required=True, metavar="DIR", help="new, or with --resume an earlier one")
     command.add_argument("--resume", action="store_true", help="go on with a run that was cut")
+    command.add_argument("--no-audit", action="store_true", help="skip the look at the data before the start")
     _add_training_options(command)
 
     command = add("evaluate", evaluate, "Measure a run directory or a SavedModel on labelled images.")
     _add_data_options(command)
     command.add_argument("--model", metavar="DIR", help="a run directory or a SavedModel; default: the one that ships")
-    command.add_argument("--split", choices=("validation", "test", "all"), default="validation")
     command.add_argument("--output", required=True, metavar="DIR", help="metrics.json, predictions.csv and plots")
     _add_split_options(command)
+    command.add_argument("--groups", metavar="REGEX", help="accuracy by this part of the names too, in groups.json")
 
     command = add("robustness", robustness, "Measure a model on images changed the way the web changes them.")
     _add_data_options(command)
     command.add_argument("--model", metavar="DIR", help="a run directory or a SavedModel; default: the one that ships")
-    command.add_argument("--split", choices=("validation", "test", "all"), default="validation")
     command.add_argument("--output", required=True, metavar="DIR", help="robustness.json and robustness.png")
     _add_split_options(command)
 
     command = add("export", export, "Turn a run directory into a SavedModel.")
     command.add_argument("run_dir", metavar="RUN_DIR")
     command.add_argument("--output", required=True, metavar="DIR", help="such as saved_model/deepfake/1")
+    command.add_argument("--litert", metavar="DIR", help="write .tflite files there too, in four variants")
+    command.add_argument(
+        "--flip-averaging", action="store_true", help="average with the mirror image, at twice the cost"
+    )
+    command.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="float32", help="of the network; default: float32"
+    )
     _add_data_options(command, required=False)
+
+    command = add("benchmark", benchmark, "Measure speed, memory and what reduced precision costs, on this machine.")
+    command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
+    command.add_argument("--peers", action="store_true", help="PyTorch, ONNX Runtime and OpenVINO too, where installed")
+    command.add_argument("--quick", action="store_true", help="each thing once: to see that it runs, not how fast")
+    command.add_argument(
+        "--litert", metavar="DIR", help="instead: the .tflite variants there, on the labelled images of --data"
+    )
+    _add_data_options(command, required=False)
+    command.add_argument("--output", metavar="DIR", help="write the figures there too, as JSON, Markdown and PNG")
+    _add_split_options(command)
     return parser
 
 
@@ -138,9 +190,32 @@ def predict(options: argparse.Namespace) -> int:
     from deepfake_tf.inference.detector import Detector
 
     paths = expand_paths(options.paths)
+    is_row_file = bool(options.output) and options.format in ROW_FORMATS
+    if options.resume and not is_row_file:
+        raise ValueError(f"--resume goes on with a file of rows: give --output and --format {' or '.join(ROW_FORMATS)}")
+    is_submission = options.format in SUBMISSION_FORMATS
+    if is_submission:
+        _check_submission(paths, options)
     started = time.monotonic()
-    detector = Detector(options.model, url=options.url, label=options.label)
+    detector = Detector(options.model, url=options.url, label=options.label, engine=options.engine)
+    if is_submission:
+        return _predict_submission(detector, paths, options)
+    if is_row_file:
+        return _predict_into_file(detector, started, paths, options)
     return _predict_and_print(detector, started, paths, options.format, options.output, options.provenance)
+
+
+def score(options: argparse.Namespace) -> int:
+    import logging
+
+    if not options.verbose:
+        logging.getLogger().setLevel(logging.ERROR)  # Beam warns of clouds that nobody asked for
+    from deepfake_tf import bulk_scoring
+
+    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(bulk_scoring.ScoreOptions)}
+    summary = bulk_scoring.score(bulk_scoring.ScoreOptions(**fields))
+    print(summary, file=sys.stderr)
+    return EXIT_SOME_FAILED if summary.failed else EXIT_OK
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -149,7 +224,7 @@ def explain(options: argparse.Namespace) -> int:
     from deepfake_tf.output import has_errors, write_whole
 
     paths = expand_paths(options.paths)
-    explanations = Detector(options.model).explain(paths)
+    explanations = Detector(options.model, engine=options.engine).explain(paths)
     encoded = [b"" if item.prediction.error else Path(item.prediction.file).read_bytes() for item in explanations]
     write_whole(options.output, draw_sheet(explanations, encoded))
     print(f"wrote {options.output}")
@@ -177,7 +252,7 @@ def demo(options: argparse.Namespace) -> int:
     from deepfake_tf.samples import write_cifake_samples, write_samples
 
     started = time.monotonic()
-    detector = Detector(options.model)
+    detector = Detector(options.model, engine=options.engine)
     archive = Path(options.archive).resolve() if options.archive else None
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # short names in the table
         paths = write_samples(".") + write_cifake_samples(".", archive)
@@ -199,29 +274,60 @@ def app(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def audit(options: argparse.Namespace) -> int:
+    from deepfake_tf.audit.findings import STOP
+    from deepfake_tf.audit.report import format_table, write_report
+    from deepfake_tf.audit.run import audit as run_audit
+    from deepfake_tf.data.sources import CIFAKE, load_examples
+
+    second = options.against or []
+    archive_of = lambda sources: options.archive if CIFAKE in sources or CIFAKE not in options.data + second else None
+    examples = _with_notes(load_examples(options.data, archive_of(options.data), options.swap_labels))
+    against = _with_notes(load_examples(second, archive_of(second))) if second else None
+    result = run_audit(examples, against, options.model)
+    sys.stdout.write(format_table(result))
+    if options.output:
+        print("wrote " + " and ".join(map(str, write_report(result, options.output))))
+    return EXIT_STOP if result.verdict == STOP else EXIT_OK
+
+
 def train(options: argparse.Namespace) -> int:
-    from deepfake_tf import training
+    from deepfake_tf import recipes
 
     run_dir = Path(options.run_dir)
+    names = [field.name for field in dataclasses.fields(TrainingConfig)]
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.resume:
-        config = TrainingConfig()
         examples = _load_run_data(run_dir, options)
     else:
         if not options.data:
             raise ValueError("--data is needed (or --resume)")
-        fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainingConfig)}
-        config = TrainingConfig(**fields)
+        stages = recipes.stages_of(options.recipe, given) if options.recipe else (TrainingConfig(**given),)
         examples = _load_data(options)
+        if not options.no_audit:
+            _print_cheap_audit(examples)
     started = time.monotonic()
-    weights = training.train(examples, config, run_dir, options.resume, _data_options(options))
+    source = _data_options(options)
+    if options.resume and recipes.is_recipe(run_dir):
+        weights = recipes.resume_stages(examples, run_dir, source, options.strategy)
+    elif not options.resume and len(stages) > 1:
+        weights = recipes.train_stages(examples, stages, run_dir, source, options.strategy)
+    else:
+        from deepfake_tf.training import train as train_one
+
+        config = TrainingConfig() if options.resume else stages[0]  # a resumed run has its own
+        weights = train_one(examples, config, run_dir, options.resume, source, options.strategy)
     print(f"best weights: {weights} ({time.monotonic() - started:.0f} s)")
     return EXIT_OK
 
 
 def evaluate(options: argparse.Namespace) -> int:
     from deepfake_tf import evaluation
+    from deepfake_tf.groups import accuracy_by_group, format_groups, group_pattern
     from deepfake_tf.inference.detector import find_model
+    from deepfake_tf.output import write_whole
 
+    pattern = group_pattern(options.groups) if options.groups else None
     model = Path(options.model) if options.model else find_model()
     images = _load_split(options)
     probabilities = evaluation.score(model, images)
@@ -233,6 +339,10 @@ def evaluate(options: argparse.Namespace) -> int:
     for name, value in metrics.items():
         if isinstance(value, dict) and {"value", "low", "high"} <= set(value):
             print(f"{name:<24} {value['value']:.4f}   95 % interval {value['low']:.4f} to {value['high']:.4f}")
+    if pattern:
+        rows = accuracy_by_group(images.examples.names, images.examples.labels, probabilities, pattern, threshold)
+        write_whole(Path(options.output) / "groups.json", json.dumps(rows, indent=2) + "\n")
+        print(format_groups(rows), end="")
     print(f"{len(images)} images; report in {options.output}")
     return EXIT_SOME_FAILED if images.errors else EXIT_OK
 
@@ -253,10 +363,43 @@ def export(options: argparse.Namespace) -> int:
     from deepfake_tf.export.run import export_run
 
     run_dir = Path(options.run_dir)
-    card = export_run(run_dir, _load_run_data(run_dir, options), options.output)
+    card = export_run(
+        run_dir,
+        _load_run_data(run_dir, options),
+        options.output,
+        options.litert,
+        options.flip_averaging,
+        options.precision,
+    )
     metrics = card["validation_metrics"]
     print(f"exported {options.output}: validation accuracy {metrics['accuracy']['value']:.4f}, ", end="")
     print(f"AUC {metrics['roc_auc']['value']:.5f}, ECE {metrics['ece']['value']:.4f}")
+    return EXIT_OK
+
+
+def benchmark(options: argparse.Namespace) -> int:
+    if bool(options.litert) != bool(options.data):
+        raise ValueError("--litert DIR and labelled images, --data SOURCE, go together")
+    if not options.litert:
+        return _benchmark_everything(options)
+    from deepfake_tf.benchmark.litert import LATENCY_RUNS, benchmark_litert, format_rows
+
+    runs = 1 if options.quick else LATENCY_RUNS
+    print(format_rows(benchmark_litert(options.litert, _load_split(options), options.output, runs)), end="")
+    return EXIT_OK
+
+
+def _benchmark_everything(options: argparse.Namespace) -> int:
+    import signal
+
+    from deepfake_tf.benchmark.report import format_table, write_report
+    from deepfake_tf.benchmark.run import run_benchmark
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server that it starts must not outlive it
+    report = run_benchmark(options.model, options.peers, options.quick)
+    sys.stdout.write(format_table(report))
+    if options.output:
+        print("wrote " + ", ".join(map(str, write_report(report, options.output))))
     return EXIT_OK
 
 
@@ -295,7 +438,7 @@ def _predict_and_print(
     output: str | None,
     with_provenance: bool = False,
 ) -> int:
-    from deepfake_tf.output import format_predictions, has_errors, write_whole
+    from deepfake_tf.output import format_predictions, has_errors, printable, write_whole
     from deepfake_tf.progress import progress_bar
 
     loaded = time.monotonic()
@@ -304,7 +447,8 @@ def _predict_and_print(
         for prediction in detector.predict_iter(paths):
             predictions.append(prediction)
             bar.update(1)
-    text = format_predictions(predictions, output_format)
+    evidence = _provenance_fields(predictions, output_format) if with_provenance else None
+    text = format_predictions(predictions, output_format, evidence)
     if output:
         write_whole(output, text)
     else:
@@ -314,20 +458,96 @@ def _predict_and_print(
         f"{len(paths)} images in {seconds:.1f} s, after {loaded - started:.1f} s to load the model",
         file=sys.stderr,
     )
-    if with_provenance:
-        _print_provenance(predictions)
+    if evidence and output_format == "table":
+        for prediction, row in zip(predictions, evidence):
+            print(f"{printable(prediction.file)}: {row['provenance']}", file=sys.stderr)
     return EXIT_SOME_FAILED if has_errors(predictions) else EXIT_OK
 
 
-def _print_provenance(predictions) -> None:
-    from deepfake_tf import provenance
-    from deepfake_tf.output import printable
+def _predict_into_file(detector, started: float, paths: Sequence[str], options: argparse.Namespace) -> int:
+    """As the rows come: memory stays flat, and a run that is cut can be gone on with."""
+    from deepfake_tf.output import format_predictions, has_errors
+    from deepfake_tf.progress import progress_bar
+    from deepfake_tf.row_file import RowFile
 
+    loaded = time.monotonic()
+    with RowFile(options.output, options.format, options.resume) as rows:
+        left = [path for path in paths if path not in rows.files]
+        failed = rows.failed > 0
+        predictions = detector.predict_iter(left)
+        try:
+            with progress_bar(len(left), "scoring", "image") as bar:
+                while batch := list(itertools.islice(predictions, ROWS_AT_ONCE)):
+                    evidence = _provenance_fields(batch, options.format) if options.provenance else None
+                    rows.write(format_predictions(batch, options.format, evidence))
+                    failed |= has_errors(batch)
+                    bar.update(len(batch))
+        except BaseException:
+            print(f"the rows so far are kept in {rows.part}: go on with --resume", file=sys.stderr)
+            raise
+        rows.finish()
+    seconds = time.monotonic() - loaded
+    skipped = f", {len(paths) - len(left)} more had a row already" if options.resume else ""
+    print(
+        f"{len(left)} images in {seconds:.1f} s, after {loaded - started:.1f} s to load the model{skipped}",
+        file=sys.stderr,
+    )
+    return EXIT_SOME_FAILED if failed else EXIT_OK
+
+
+def _check_submission(paths: Sequence[str], options: argparse.Namespace) -> None:
+    from deepfake_tf.submission import check_names
+
+    if options.provenance:
+        raise ValueError(f"--format {options.format} has no place for what --provenance adds: take --format json")
+    check_names(paths, options.format)
+
+
+def _predict_submission(detector, paths: Sequence[str], options: argparse.Namespace) -> int:
+    from deepfake_tf.output import has_errors, printable, write_whole
+    from deepfake_tf.progress import progress_bar
+    from deepfake_tf.submission import format_submission, prior_label
+
+    predictions = []
+    with progress_bar(len(paths), "scoring", "image") as bar:
+        for prediction in detector.predict_iter(paths):
+            predictions.append(prediction)
+            bar.update(1)
+    prior = prior_label(detector.card)
     for prediction in predictions:
-        if not prediction.error:
-            verdict = prediction.verdict if prediction.in_domain else "out of domain"
-            line = provenance.summarise(provenance.inspect(prediction.file), verdict)
-            print(f"{printable(prediction.file)}: {line}", file=sys.stderr)
+        if prediction.error:
+            reason = f"{printable(prediction.file)}: {prediction.error}"
+            print(f"{reason}; answered by the prior: {prior.lower()}", file=sys.stderr)
+    text = format_submission(predictions, options.format, prior)
+    if not options.output:
+        sys.stdout.write(text)
+        return EXIT_SOME_FAILED if has_errors(predictions) else EXIT_OK
+    write_whole(options.output, text)
+    fakes = sum((prior if prediction.error else prediction.label) == "FAKE" for prediction in predictions)
+    print(f"wrote {options.output}: {len(predictions)} images, {fakes} of them fake", file=sys.stderr)
+    return EXIT_SOME_FAILED if has_errors(predictions) else EXIT_OK
+
+
+def _provenance_fields(predictions, output_format: str) -> list[dict]:
+    """What each file says of itself, a file without a score too: the line, and in JSON the findings."""
+    from deepfake_tf import provenance
+
+    rows = []
+    for prediction in predictions:
+        report = provenance.inspect(prediction.file)
+        verdict = prediction.verdict if prediction.in_domain else "out of domain"
+        row: dict = {"provenance": provenance.summarise(report, None if prediction.error else verdict)}
+        if output_format in ("json", "jsonl"):
+            row["findings"] = report.to_dict()["findings"]
+        rows.append(row)
+    return rows
+
+
+def _add_engine_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", metavar="PATH", help="a SavedModel or .tflite; default: the one that ships")
+    command.add_argument(
+        "--engine", choices=INFERENCE_ENGINES, default="auto", help="auto: the light one where TensorFlow is missing"
+    )
 
 
 def _add_data_options(command: argparse.ArgumentParser, required: bool = True) -> None:
@@ -337,6 +557,8 @@ def _add_data_options(command: argparse.ArgumentParser, required: bool = True) -
 
 
 def _add_split_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--split", choices=("validation", "test", "all"), default="validation")
+    command.add_argument("--limit", type=int, metavar="N", help="use N images of the split, evenly spread over it")
     command.add_argument("--validation-fraction", type=float, default=TrainingConfig.validation_fraction)
     command.add_argument("--seed", type=int, default=TrainingConfig.seed, help="of the validation split")
 
@@ -348,15 +570,25 @@ def _add_training_options(command: argparse.ArgumentParser) -> None:
         "schedule": ("plateau", "cosine"),
         "precision": ("float32", "bfloat16"),
     }
+    command.add_argument(
+        "--recipe",
+        choices=RECIPE_NAMES,
+        help="a training that was measured, in stages; other options change all of them",
+    )
+    command.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        default="none",
+        help="with KERAS_BACKEND=jax: all devices of this machine (mirrored), or of all workers in TF_CONFIG",
+    )
     for field in dataclasses.fields(TrainingConfig):
         flag = "--" + field.name.replace("_", "-")
         if isinstance(field.default, bool):
-            command.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default)
+            command.add_argument(flag, action=argparse.BooleanOptionalAction, help=f"default: {field.default}")
         else:
             command.add_argument(
                 flag,
                 type=type(field.default),
-                default=field.default,
                 choices=choices.get(field.name),
                 help=f"default: {field.default}",
             )
@@ -369,10 +601,22 @@ def _data_options(options: argparse.Namespace) -> dict:
 def _load_data(options: argparse.Namespace):
     from deepfake_tf.data.sources import load_examples
 
-    examples = load_examples(options.data, options.archive, options.swap_labels)
+    return _with_notes(load_examples(options.data, options.archive, options.swap_labels))
+
+
+def _with_notes(examples):
+    """Say what the user should know about the source."""
     for note in examples.notes:
         print(f"note: {note}", file=sys.stderr)
     return examples
+
+
+def _print_cheap_audit(examples) -> None:
+    from deepfake_tf.audit.report import format_table
+    from deepfake_tf.audit.run import audit as run_audit
+
+    print("audit of the data (`deepfake-tf audit` looks closer, --no-audit skips this):")
+    sys.stdout.write(format_table(run_audit(examples, thorough=False)))
 
 
 def _load_run_data(run_dir: Path, options: argparse.Namespace):
@@ -388,21 +632,34 @@ def _load_run_data(run_dir: Path, options: argparse.Namespace):
 
 
 def _load_split(options: argparse.Namespace):
+    import numpy as np
+
     from deepfake_tf.data.pipeline import DecodedImages
     from deepfake_tf.evaluation import select_split
 
     images = DecodedImages(_load_data(options), description="reading images")
     for name, error in images.errors.items():
         print(f"left out: {name}: {error}", file=sys.stderr)
-    if options.split == "all":
-        return images
-    return select_split(images, options.split, options.validation_fraction, options.seed)
+    if options.split != "all":
+        images = select_split(images, options.split, options.validation_fraction, options.seed)
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"--limit must be 1 or more. Received: {options.limit}")
+    if options.limit and options.limit < len(images):
+        images = images.take(np.linspace(0, len(images) - 1, options.limit).astype(int))
+    return images
 
 
 def _threshold(model: Path) -> float:
     from deepfake_tf.inference.detector import read_card
 
     return read_card(model).get("decision", {}).get("threshold", 0.5)  # a run directory has no card yet
+
+
+def _say(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:  # a light installation, asked for what it leaves out
+        package = error.name.partition(".")[0]
+        return f"this needs {package}, which is not installed: pip install 'deepfake-tf[full]'"
+    return str(error)
 
 
 def _silence_native_logs() -> None:

@@ -30,6 +30,8 @@ MAX_FILE_BYTES = 100 * 1024 * 1024  # refused above it, before the file is read
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 
 MODEL_NAMES = ("resnet18", "resnet50v2")
+RECIPE_NAMES = ("original", "fast", "best")  # of `recipes`
+STRATEGIES = ("none", "mirrored", "multiworker")  # of `distribution`
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,9 @@ import json
 import os
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from deepfake_tf.config import LABEL_INVALID
 from deepfake_tf.inference.detector import Prediction
@@ -19,22 +20,27 @@ FORMATS = ("table", "json", "jsonl", "csv")
 _FIELDS = [field.name for field in dataclasses.fields(Prediction)]
 
 
-def format_predictions(predictions: Sequence[Prediction], output_format: str) -> str:
+def format_predictions(
+    predictions: Sequence[Prediction], output_format: str, more: Sequence[Mapping[str, Any]] | None = None
+) -> str:
     """One string that ends in a newline.
 
     Args:
         predictions: a sequence of Prediction.
         output_format: "table" for people; "json" (an array), "jsonl" (a row a line) or "csv" for programs.
+        more: further fields of each row, the same in all of them; the table leaves them out. Default: none.
     """
+    extras = more or [{}] * len(predictions)
+    rows = [{**prediction.to_dict(), **extra} for prediction, extra in zip(predictions, extras)]
     if output_format == "json":
-        return json.dumps([prediction.to_dict() for prediction in predictions], indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     if output_format == "jsonl":
-        return "".join(json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n" for prediction in predictions)
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if output_format == "csv":
         buffer = io.StringIO(newline="")
-        writer = csv.DictWriter(buffer, _FIELDS, lineterminator="\n")
+        writer = csv.DictWriter(buffer, [*_FIELDS, *(more[0] if more else ())], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(prediction.to_dict() for prediction in predictions)
+        writer.writerows(rows)
         return buffer.getvalue()
     return _format_table(predictions)
 

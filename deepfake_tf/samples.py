@@ -1,8 +1,9 @@
-"""Photographs that installed packages carry, and what `make demo` makes of them."""
+"""The photographs that come with the package, and what `make demo` makes of them."""
 
 from __future__ import annotations
 
 import importlib.resources
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from deepfake_tf.config import LABEL_NAMES
 
 CIFAKE_PER_CLASS = 4
 THUMBNAIL_SIDE = 32  # pixels, the size of CIFAKE's images
-PHOTOGRAPHS = {  # name -> package, path inside it, and the left, top and side of a square worth cropping
-    "china.jpg": ("sklearn", "datasets/images/china.jpg", (330, 120, 220)),
-    "flower.jpg": ("sklearn", "datasets/images/flower.jpg", (200, 30, 300)),
-    "grace_hopper.jpg": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", (130, 40, 260)),
+PHOTOGRAPHS = {  # name in photographs/ -> the left, top and side of a square worth cropping
+    "china.jpg": (330, 120, 220),
+    "flower.jpg": (200, 30, 300),
+    "grace_hopper.jpg": (130, 40, 260),
 }
 
 
@@ -31,8 +32,9 @@ def write_samples(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     full_size, thumbnails, crops = [], [], []
-    for name, (package, inside, (left, top, side)) in PHOTOGRAPHS.items():
-        source = Path(str(importlib.resources.files(package))) / inside
+    photographs = Path(str(importlib.resources.files("deepfake_tf"))) / "photographs"
+    for name, (left, top, side) in PHOTOGRAPHS.items():
+        source = photographs / name
         full_size.append(folder / name)
         full_size[-1].write_bytes(source.read_bytes())
         with Image.open(source) as photograph:
@@ -54,7 +56,12 @@ def write_cifake_samples(folder: str | Path, archive: str | Path | None = None) 
 
     Returns:
         The paths; none where CIFAKE is not at hand.
+
+    Raises:
+        ModuleNotFoundError: an archive is given, which needs tensorflow-datasets.
     """
+    if archive is None and importlib.util.find_spec("tensorflow_datasets") is None:
+        return []  # a light installation, which cannot have prepared any
     from deepfake_tf.data.cifake import loading
 
     if archive is None and not loading.is_prepared():

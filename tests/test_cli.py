@@ -152,6 +152,15 @@ def test_inspect_and_provenance_report_what_a_file_says(tmp_path, exported_model
     result = run("predict", tmp_path / "generated.png", "--provenance", "--model", exported_model.path)
     assert "says that it was generated" in result.stderr
     assert "Pixels:" in result.stderr
+    (tmp_path / "broken.png").write_bytes((tmp_path / "generated.png").read_bytes()[:-60])
+    files = [tmp_path / name for name in ("generated.png", "broken.png")]
+    options = ("--provenance", "--format", "json", "--model", exported_model.path)
+    scored, broken = json.loads(run("predict", *files, *options).stdout)
+    assert "says that it was generated" in scored["provenance"]
+    assert [finding["says"] for finding in scored["findings"]] == ["generated"]
+    assert broken["error"]
+    assert "says that it was generated" in broken["provenance"]  # a file without a score still has its word
+    assert broken["provenance"].endswith("Pixels: not scored.")
 
 
 def test_app_without_a_model_or_a_server_says_so(tmp_path):

@@ -19,34 +19,53 @@ from deepfake_tf.calibration import BAND_ACCURACY, DOMAIN_PERCENTILE, Calibratio
 from deepfake_tf.config import FAKE, IMAGE_SIZE, LABEL_NAMES, PIXEL_MEAN, PIXEL_STD, REAL, TrainingConfig
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
+from deepfake_tf.export.folding import fold_batch_norm
+from deepfake_tf.export.litert import export_litert, square_pixels
 from deepfake_tf.export.savedmodel import export_savedmodel, freeze
-from deepfake_tf.models import build_model, with_features
+from deepfake_tf.models import build_model, flip_averaged, with_features
 from deepfake_tf.progress import progress_bar
 
 DOMAIN_TRAINING_IMAGES = 5_000  # of the training split, for the class means and the covariance
+REPRESENTATIVE_IMAGES = 200  # of those, for the ranges of full-integer int8
 WARMUP_IMAGES = 8
 BATCH_SIZE = 32
 
 
-def export_run(run_dir: str | Path, examples: Examples, output: str | Path) -> dict:
+def export_run(
+    run_dir: str | Path,
+    examples: Examples,
+    output: str | Path,
+    litert: str | Path | None = None,
+    flip_averaging: bool = False,
+    precision: str = "float32",
+) -> dict:
     """Export the best weights of a run.
 
     Args:
         run_dir: str or Path. Filled by `deepfake_tf.training.train`.
         examples: Examples. The source that the run was trained on.
         output: str or Path. The version's folder, such as `saved_model/deepfake/1`.
+        litert: str, Path or None. A folder for `.tflite` files too, in four variants; see `export_litert`.
+        flip_averaging: bool. Average over each image and its mirror image, at twice the cost; see `flip_averaged`.
+        precision: "float32", or "bfloat16": half the size, and faster on processors with bfloat16 arithmetic. The
+            card then states what that costs against float32; the `.tflite` files stay as they are.
 
     Returns:
         The model card.
 
     Raises:
-        ValueError: the run's files are not in `examples`, or its image size does not divide 224.
+        ValueError: the run's files are not in `examples`, its image size does not divide 224, or
+            `precision` is unknown.
     """
     run_dir = Path(run_dir)
     config = TrainingConfig.from_file(run_dir / "config.json")
     model = build_model(config.model, config.image_size)
     model.load_weights(run_dir / "best.weights.h5")
-    network = freeze(with_features(model))
+    model = fold_batch_norm(model)  # before rounding, which it would undo
+    _round_kernels(model)
+    if flip_averaging:
+        model = flip_averaged(model)
+    network = freeze(with_features(model), precision)
     training, validation = read_split(run_dir, examples)
     sample = np.random.default_rng(config.seed).permutation(len(training))[:DOMAIN_TRAINING_IMAGES]
     sample_images = DecodedImages(training.take(np.sort(sample)), IMAGE_SIZE, "reading training images")
@@ -57,10 +76,18 @@ def export_run(run_dir: str | Path, examples: Examples, output: str | Path) -> d
     calibration = fit_calibration(labels, logits)
     domain = fit_domain(training_features, sample_images.examples.labels, validation_features, sample_images.sizes)
     card = _model_card(config, calibration, domain, labels, logits, training, validation)
+    card["input"]["flip_averaging"] = flip_averaging
+    card["precision"] = precision
+    if precision != "float32":
+        exact, _ = _run_network(freeze(with_features(model)), validation_images, "measuring in float32")
+        card["against_float32"] = _compare(labels, logits, exact, calibration)
     # The classes in turns, like the requests to come.
     order = np.argsort(_alternate(labels), kind="stable")
     warmup = [_read(validation_images.examples.files[i]) for i in order[:WARMUP_IMAGES]]
-    export_savedmodel(model, calibration, domain, card, output, warmup)
+    export_savedmodel(model, calibration, domain, card, output, warmup, precision)
+    if litert is not None:
+        spread = np.linspace(0, len(sample_images) - 1, min(REPRESENTATIVE_IMAGES, len(sample_images))).astype(int)
+        export_litert(model, calibration, domain, card, square_pixels(sample_images.take(spread)), litert)
     return card
 
 
@@ -80,6 +107,16 @@ def read_split(run_dir: Path, examples: Examples) -> tuple[Examples, Examples]:
     return parts[0], parts[1]
 
 
+def _round_kernels(model: keras.Model) -> None:
+    """Keep of each kernel what float16 holds: the file packs to half its size, and logits move by 1e-3.
+
+    Before anything is measured, so that the card describes what ships.
+    """
+    for variable in model.trainable_variables:
+        if variable.name == "kernel":
+            variable.assign(keras.ops.cast(keras.ops.cast(variable, "float16"), "float32"))
+
+
 def _run_network(network, images: DecodedImages, description: str) -> tuple[np.ndarray, np.ndarray]:
     """Logits float32 [N] and pooled features float32 [N, C], by the frozen network that is exported."""
     logits, features = [], []
@@ -90,6 +127,20 @@ def _run_network(network, images: DecodedImages, description: str) -> tuple[np.n
             features.append(tf.reduce_mean(outputs["features"], axis=[1, 2]).numpy())
             bar.update(len(logits[-1]))
     return np.concatenate(logits), np.concatenate(features)
+
+
+def _compare(labels: np.ndarray, logits: np.ndarray, exact: np.ndarray, calibration: Calibration) -> dict:
+    """What a variant's logits cost against those of float32, both under the variant's calibration."""
+    scores, reference = (expit(values.astype(np.float64) / calibration.temperature) for values in (logits, exact))
+    is_fake, reference_is_fake = scores >= calibration.threshold, reference >= calibration.threshold
+    accuracy = [float(np.mean(decision == (labels == FAKE))) for decision in (is_fake, reference_is_fake)]
+    return {
+        "accuracy": accuracy[0],
+        "accuracy_in_float32": accuracy[1],
+        "same_label": float(np.mean(is_fake == reference_is_fake)),
+        "probability_difference_max": float(np.abs(scores - reference).max()),
+        "probability_difference_mean": float(np.abs(scores - reference).mean()),
+    }
 
 
 def _alternate(labels: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """The exported graph: encoded images in, the rows of the score contract out.
 
 Weights are frozen to constants. TensorFlow Serving loads graphs the TF1 way, in which a module that
-merely holds a Keras model loses its variables (tensorflow/tensorflow#72963); constants cannot be lost,
-and the graph optimiser folds batch norm into them.
+merely holds a Keras model loses its variables (tensorflow/tensorflow#72963); constants cannot be lost.
+Batch norm is folded before: the graph optimiser then makes one oneDNN call of padding, convolution, bias and ReLU.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from deepfake_tf import config
 from deepfake_tf.calibration import Calibration, Domain
 from deepfake_tf.data import preprocessing
+from deepfake_tf.export.folding import fold_batch_norm
 from deepfake_tf.export.warmup import write_warmup_requests
 from deepfake_tf.models import HEAD_LAYER, with_features
 
@@ -43,6 +44,7 @@ def export_savedmodel(
     card: dict[str, Any],
     output: str | Path,
     warmup_images: list[bytes],
+    precision: str = "float32",
 ) -> Path:
     """Write a SavedModel with the signatures `serving_default`, `explain` and `from_pixels`.
 
@@ -53,12 +55,14 @@ def export_savedmodel(
         card: JSON-able dict. Becomes the asset `model_card.json`.
         output: str or Path. The version's folder, such as `saved_model/deepfake/1`; replaced if there.
         warmup_images: encoded images for the warm-up requests.
+        precision: "float32", or "bfloat16" for the network; see `fold_batch_norm`.
 
     Returns:
         The path written. It appears whole or not at all.
 
     Raises:
-        ValueError: `output` exists and is no SavedModel, or the network's side does not divide 224.
+        ValueError: `output` exists and is no SavedModel, the network's side does not divide 224, or `precision`
+            is unknown.
     """
     output = Path(output)
     if output.exists() and not (output / "saved_model.pb").is_file():
@@ -70,7 +74,7 @@ def export_savedmodel(
     card_file = output.parent / f".{output.name}.cards" / MODEL_CARD
     card_file.parent.mkdir(exist_ok=True)
     card_file.write_text(json.dumps(card, indent=2) + "\n")
-    module = DetectorModule(model, calibration, domain, card_file)
+    module = DetectorModule(model, calibration, domain, card_file, precision)
     tf.saved_model.save(module, str(temporary), signatures=module.signatures())
     shutil.rmtree(card_file.parent)
     write_warmup_requests(temporary, warmup_images)
@@ -83,10 +87,17 @@ def export_savedmodel(
 class DetectorModule(tf.Module):
     """The way of an image as one graph; see `deepfake_tf.data.preprocessing` and `calibration`."""
 
-    def __init__(self, model: keras.Model, calibration: Calibration, domain: Domain, card_file: Path):
+    def __init__(
+        self,
+        model: keras.Model,
+        calibration: Calibration,
+        domain: Domain,
+        card_file: Path,
+        precision: str = "float32",
+    ):
         super().__init__()
         self.card = tf.saved_model.Asset(str(card_file))
-        self._network = freeze(with_features(model))
+        self._network = freeze(with_features(model), precision)
         head = model.get_layer(HEAD_LAYER).get_weights()
         self._head_kernel = head[0][:, 0]  # float32 [C]
         self._calibration = calibration
@@ -103,11 +114,11 @@ class DetectorModule(tf.Module):
 
     def serving_default(self, image_bytes):
         """string [N] -> dict of [N]: the fields of the score contract."""
-        return self._score(*_read_images(image_bytes))[0]
+        return self._score(*read_images(image_bytes))[0]
 
     def explain(self, image_bytes):
         """string [N] -> the same, and `heatmap` float32 [N, h, w], 0..1."""
-        rows, features = self._score(*_read_images(image_bytes))
+        rows, features = self._score(*read_images(image_bytes))
         # Grad-CAM (https://arxiv.org/abs/1610.02391) in closed form: behind global average pooling and one
         # dense unit the gradient of the logit is the unit's kernel, everywhere on the map.
         evidence = tf.linalg.matvec(features, tf.constant(self._head_kernel))
@@ -174,17 +185,18 @@ class DetectorModule(tf.Module):
         return tf.where(wrong_size, size_reason, tf.where(distance > domain.threshold, looks, ""))
 
 
-def freeze(model: keras.Model):
-    """A function with the weights as constants: float32 [N, 224, 224, 3] in -1..1 -> the model's outputs.
+def freeze(model: keras.Model, precision: str = "float32"):
+    """A function with batch norm folded and the weights as constants: float32 [N, 224, 224, 3] in -1..1 -> outputs.
 
     A network trained on smaller squares reads the 224 px input through an average pooling, at the
     resolution that it knows: run on four times as many pixels it would be close to guessing.
 
     Args:
         model: keras.Model of `with_features`.
+        precision: "float32" or "bfloat16"; see `fold_batch_norm`. What comes out is float32.
 
     Raises:
-        ValueError: the side of the network's input does not divide 224.
+        ValueError: the side of the network's input does not divide 224, or `precision` is unknown.
     """
     side = model.input_shape[1]
     if config.IMAGE_SIZE % side:
@@ -195,18 +207,19 @@ def freeze(model: keras.Model):
     factor = config.IMAGE_SIZE // side
     spec = tf.TensorSpec([None, config.IMAGE_SIZE, config.IMAGE_SIZE, 3], tf.float32)
     names = sorted(model.output)
+    folded = fold_batch_norm(model, precision)
 
     @tf.function
     def run(images):
         pooled = tf.nn.avg_pool2d(images, factor, factor, "VALID") if factor > 1 else images
-        outputs = model(pooled, training=False)
+        outputs = folded(pooled, training=False)
         return [outputs[name] for name in names]
 
     frozen = convert_variables_to_constants_v2(run.get_concrete_function(spec))
     return lambda images: dict(zip(names, frozen(images), strict=True))
 
 
-def _read_images(image_bytes):
+def read_images(image_bytes):
     """Decode a batch in which any image may be broken.
 
     Args:

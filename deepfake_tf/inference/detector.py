@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import itertools
 import json
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     Image = str | os.PathLike[str] | bytes | PIL.Image.Image | np.ndarray
 
 BATCH_SIZE = 32
+BATCHES_AT_ONCE = 2
+ENGINES = ("auto", "saved_model", "litert")
+LITERT_SUFFIX = ".tflite"
 MODEL_CARD = "assets/model_card.json"  # inside a SavedModel
 
 
@@ -88,20 +95,25 @@ class Detector:
         url: str | None = None,
         version: int | None = None,
         label: str | None = None,
+        engine: str = "auto",
     ):
         """Load a model, or connect to a server that has one.
 
         Args:
             model: path of a SavedModel, or of a folder of numbered versions (the highest is taken).
-                None takes DEEPFAKE_TF_MODEL from the environment, else the model that ships.
+                Or a `.tflite` of `deepfake-tf export --litert`, with its `.json` beside it. None takes
+                DEEPFAKE_TF_MODEL from the environment, else the model that ships.
             url: score there instead: "http://HOST:8501" (REST) or "grpc://HOST:8500", of TensorFlow
                 Serving or of `deepfake-tf serve`.
             version: with `url`, the number of the version to ask for; None takes the highest.
             label: with `url`, the label of the version to ask for, such as "stable".
+            engine: without `url`, what runs the model: "saved_model" (TensorFlow), "litert" (loads no
+                TensorFlow), or "auto": the one that `model` is for; where that leaves a choice, TensorFlow if
+                it is installed.
 
         Raises:
             FileNotFoundError, ValueError: no model there, or not one of ours; says what was tried.
-            ImportError: gRPC without the extra `deepfake-tf[grpc]`.
+            ImportError: what the engine needs is not installed.
         """
         self._engine: Any
         self.model_dir: Path | None = None
@@ -110,10 +122,8 @@ class Detector:
 
             self._engine = connect(url, version=version, label=label)
         else:
-            from deepfake_tf.inference.savedmodel_engine import SavedModelEngine
-
-            self.model_dir = find_model(model)
-            self._engine = SavedModelEngine(self.model_dir)
+            self.model_dir = find_model(model, engine)
+            self._engine = _load(self.model_dir)
 
     @property
     def card(self) -> dict[str, Any]:
@@ -160,21 +170,51 @@ class Detector:
 
     def _run(self, images, batch_size: int, explain: bool):
         """Yields, a batch at a time: the engine's arrays, and (file, error) of each image."""
-        score = self._engine.explain if explain else self._engine.predict
-        batch: list[tuple[bytes, str, str]] = []
-        for image in images:
-            batch.append(_encode(image))
-            if len(batch) == batch_size:
-                yield score([encoded for encoded, _, _ in batch]), [rest for _, *rest in batch]
-                batch = []
-        if batch:
-            yield score([encoded for encoded, _, _ in batch]), [rest for _, *rest in batch]
+        engine_call = self._engine.explain if explain else self._engine.predict
+
+        def score(batch):
+            read = [_encode(image) for image in batch]
+            return engine_call([encoded for encoded, _, _ in read]), [rest for _, *rest in read]
+
+        if isinstance(images, Sequence) and len(images) <= batch_size:
+            if images:
+                yield score(images)
+            return
+        iterator = iter(images)
+        batches = iter(lambda: list(itertools.islice(iterator, batch_size)), [])
+        # Two at once: while the network runs on one batch, the files of the next are read and decoded.
+        with ThreadPoolExecutor(BATCHES_AT_ONCE, "batch") as executor:
+            running: deque[Future] = deque()
+            try:
+                for batch in batches:
+                    running.append(executor.submit(score, batch))
+                    if len(running) > BATCHES_AT_ONCE:
+                        yield running.popleft().result()
+                while running:
+                    yield running.popleft().result()
+            finally:
+                for future in running:
+                    future.cancel()
 
 
-def find_model(model: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of the SavedModel to load; see `Detector.__init__`."""
+def find_model(model: str | os.PathLike[str] | None = None, engine: str = "saved_model") -> Path:
+    """The folder of the SavedModel, or the `.tflite` file, to load; see `Detector.__init__`."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}. Received: engine={engine!r}")
     checkout = Path(__file__).parents[2] / "saved_model" / "deepfake"
     root = Path(model or os.environ.get("DEEPFAKE_TF_MODEL") or checkout)
+    is_file = root.suffix == LITERT_SUFFIX
+    file = root if is_file else root.with_name(root.name + LITERT_SUFFIX)
+    if engine == "auto":
+        prefers_file = is_file or (file.is_file() and not _is_installed("tensorflow"))
+        engine = "litert" if prefers_file else "saved_model"
+    if engine == "litert":
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"No LiteRT model {file}. Name one with --model or DEEPFAKE_TF_MODEL, or make one with: deepfake-tf "
+                f"export RUN_DIR --output DIR --litert DIR"
+            )
+        return file
     if (root / "saved_model.pb").is_file():
         return root
     versions = [path for path in root.glob("*") if path.name.isdigit() and (path / "saved_model.pb").is_file()]
@@ -187,9 +227,29 @@ def find_model(model: str | os.PathLike[str] | None = None) -> Path:
 
 
 def read_card(model_dir: Path) -> dict[str, Any]:
-    """The model card that travels in a SavedModel; empty where there is none."""
+    """The model card that travels in a SavedModel or beside a `.tflite`; empty where there is none."""
+    if model_dir.suffix == LITERT_SUFFIX:
+        return json.loads(model_dir.with_suffix(".json").read_text(encoding="utf-8")).get("card", {})
     file = model_dir / MODEL_CARD
     return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def _load(model: Path) -> Any:
+    """The engine for what `find_model` found."""
+    needed, extra = ("ai_edge_litert", "lite") if model.suffix == LITERT_SUFFIX else ("tensorflow", "full")
+    if not _is_installed(needed):
+        raise ImportError(f"{model} needs {needed}, which is not installed: pip install 'deepfake-tf[{extra}]'")
+    if model.suffix == LITERT_SUFFIX:
+        from deepfake_tf.inference.litert_engine import LiteRTEngine
+
+        return LiteRTEngine(model)
+    from deepfake_tf.inference.savedmodel_engine import SavedModelEngine
+
+    return SavedModelEngine(model)
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def _prediction(rows: dict[str, np.ndarray], index: int, file: str, error: str) -> Prediction:

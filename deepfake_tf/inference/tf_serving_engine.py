@@ -8,32 +8,31 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import random
-import time
 import urllib.parse
-from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import requests
 
+from deepfake_tf.inference.server_requests import (
+    CONNECT_TIMEOUT_SECONDS,
+    RETRIES,
+    TIMEOUT_SECONDS,
+    ServerBusyError,
+    array,
+    in_batches,
+    no_server,
+    open_session,
+    post,
+    too_slow,
+    with_retries,
+)
+
+if TYPE_CHECKING:
+    from deepfake_tf.inference.gateway_engine import GatewayEngine
+
 MODEL_NAME = "deepfake"
-MAX_BATCH_SIZE = 32  # images in one request: the server's max_batch_size
-MAX_REQUEST_BYTES = 32 * 2**20  # of encoded images in one request; one larger image travels alone
 MAX_MESSAGE_BYTES = 256 * 2**20  # gRPC; its default of 4 MiB refuses an ordinary photograph's batch
-CONNECT_TIMEOUT_SECONDS = 5.0
-TIMEOUT_SECONDS = 30.0
-RETRIES = 5
-FIRST_DELAY_SECONDS = 0.1  # before the first retry; doubled each time, and varied by half
-
-_FLOAT32 = ("confidence", "probability", "logit", "heatmap")
-_INT32 = ("width", "height")
-_BOOL = ("in_domain",)
-
-
-class ServerBusyError(ConnectionError):
-    """The server is there and has no room for the request."""
 
 
 def connect(
@@ -43,11 +42,12 @@ def connect(
     label: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
     retries: int = RETRIES,
-) -> RestEngine | GrpcEngine:
+) -> RestEngine | GrpcEngine | GatewayEngine:
     """An engine for a server's address.
 
     Args:
-        url: "http://host:8501", "https://host" or "grpc://host:8500".
+        url: "http://host:8501", "https://host" or "grpc://host:8500"; or that of an upload gateway,
+            "http://host:8080/predict".
         model_name: the model's name on the server.
         version: int. That version; None: the highest that is loaded.
         label: str. The version with that label, such as "canary"; not together with `version`.
@@ -55,14 +55,26 @@ def connect(
         retries: int. How often a request is sent again when the server is busy or the connection fails.
 
     Raises:
-        ValueError: the URL is not of these forms, or both a version and a label are given.
+        ValueError: the URL is not of these forms, both a version and a label are given, or either to a gateway,
+            which has been told which version to ask for.
         ImportError: a grpc:// URL, without the packages of the extra `grpc`.
     """
     if version is not None and label is not None:
         raise ValueError(f"Give a version or a label, not both. Received: version={version}, label={label!r}")
     parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https", "grpc") or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise ValueError(f"A server's URL is http://host:8501, https://host or grpc://host:8500. Received: {url!r}")
+    is_gateway = parts.scheme in ("http", "https") and parts.path.rstrip("/").endswith("/predict")
+    has_path = bool(parts.path.strip("/")) and not is_gateway
+    if parts.scheme not in ("http", "https", "grpc") or not parts.hostname or has_path or parts.query:
+        raise ValueError(
+            "A server's URL is http://host:8501, https://host or grpc://host:8500; a gateway's is "
+            f"http://host:8080/predict. Received: {url!r}"
+        )
+    if is_gateway:
+        from deepfake_tf.inference.gateway_engine import GatewayEngine
+
+        if version is not None or label is not None:
+            raise ValueError(f"{url} is an upload gateway, which answers by the version that it was started with")
+        return GatewayEngine(url.rstrip("/"), timeout_seconds, retries)
     engine = GrpcEngine if parts.scheme == "grpc" else RestEngine
     return engine(url.rstrip("/"), model_name, version, label, timeout_seconds, retries)
 
@@ -88,12 +100,7 @@ class RestEngine:
             self._model += f"/labels/{urllib.parse.quote(label, safe='')}"
         self._timeout_seconds = timeout_seconds
         self._retries = retries
-        self._session = requests.Session()
-        adapter = requests.adapters.HTTPAdapter(pool_maxsize=64)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
-        if key := os.environ.get("DEEPFAKE_TF_API_KEY"):
-            self._session.headers["X-API-Key"] = key.encode().decode("latin-1")  # so it travels as UTF-8
+        self._session = open_session()
 
     def predict(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
         """N encoded images -> the outputs of `serving_default`, an array [N] each; strings are bytes.
@@ -104,11 +111,11 @@ class RestEngine:
             TimeoutError: it did not answer in time.
             ValueError: it refused the request: no such model, version, label or signature.
         """
-        return _in_batches("serving_default", encoded, self._request)
+        return in_batches("serving_default", encoded, self._request)
 
     def explain(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
         """The same, and `heatmap` float32 [N, h, w], 0..1."""
-        return _in_batches("explain", encoded, self._request)
+        return in_batches("explain", encoded, self._request)
 
     def is_ready(self) -> bool:
         """Whether the server has a version of the model available."""
@@ -125,33 +132,18 @@ class RestEngine:
     def _request(self, signature: str, encoded: list[bytes]) -> dict[str, np.ndarray]:
         images = [{"b64": base64.b64encode(image).decode("ascii")} for image in encoded]
         body = json.dumps({"signature_name": signature, "inputs": {"image_bytes": images}})
-        outputs = _with_retries(lambda: self._post(body), self._retries)
-        return {name: _array(name, values) for name, values in outputs.items()}
+        outputs = with_retries(lambda: self._post(body), self._retries)
+        return {name: array(name, values) for name, values in outputs.items()}
 
     def _post(self, body: str) -> dict[str, Any]:
-        try:
-            answer = self._session.post(
-                f"{self._model}:predict",
-                data=body,
-                headers={"Content-Type": "application/json"},
-                timeout=(CONNECT_TIMEOUT_SECONDS, self._timeout_seconds),
-                allow_redirects=False,
-            )
-        except requests.ConnectionError as error:
-            raise ConnectionError(_no_server(self.url)) from error
-        except requests.Timeout as error:
-            raise TimeoutError(_too_slow(self.url, self._timeout_seconds)) from error
-        except requests.RequestException as error:  # cut off in the middle of an answer, and the like
-            raise ConnectionError(f"{self.url}: {error}") from error
-        try:
-            answered = answer.json()
-            message = answered.get("error", "")
-        except (ValueError, AttributeError):
-            answered, message = {}, answer.text[:200]
-        if answer.status_code == 503:
-            raise ServerBusyError(f"{self.url} is busy: {message}")
-        if answer.status_code == 504:
-            raise TimeoutError(f"{self.url} gave up: {message}")
+        answer, answered, message = post(
+            self._session,
+            f"{self._model}:predict",
+            self.url,
+            self._timeout_seconds,
+            data=body,
+            headers={"Content-Type": "application/json"},
+        )
         if 400 <= answer.status_code < 500:
             raise ValueError(f"{self.url} refused the request ({answer.status_code}): {message}")
         if not answer.ok or not isinstance(answered.get("outputs"), dict):
@@ -206,11 +198,11 @@ class GrpcEngine:
 
     def predict(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
         """See `RestEngine.predict`."""
-        return _in_batches("serving_default", encoded, self._request)
+        return in_batches("serving_default", encoded, self._request)
 
     def explain(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
         """See `RestEngine.explain`."""
-        return _in_batches("explain", encoded, self._request)
+        return in_batches("explain", encoded, self._request)
 
     def is_ready(self) -> bool:
         """See `RestEngine.is_ready`."""
@@ -239,7 +231,7 @@ class GrpcEngine:
         self._fill_model_spec(request.model_spec)
         request.model_spec.signature_name = signature
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(encoded, tf.string))
-        answer = _with_retries(lambda: self._call(request), self._retries)
+        answer = with_retries(lambda: self._call(request), self._retries)
         return {name: tf.make_ndarray(output) for name, output in answer.outputs.items()}
 
     def _call(self, request: Any) -> Any:
@@ -247,66 +239,14 @@ class GrpcEngine:
             return self._predictions.Predict(request, timeout=self._timeout_seconds)
         except self._grpc.RpcError as error:
             code, details = error.code(), error.details()
+            # So the server says that its batching queue is full, and gRPC that nobody answers: the same code.
+            if code == self._grpc.StatusCode.UNAVAILABLE and "batch scheduling queue" in details:
+                raise ServerBusyError(f"{self.url} is busy: {details}") from error
             if code == self._grpc.StatusCode.UNAVAILABLE:
-                raise ConnectionError(_no_server(self.url)) from error
+                raise ConnectionError(no_server(self.url)) from error
             if code == self._grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise TimeoutError(_too_slow(self.url, self._timeout_seconds)) from error
+                raise TimeoutError(too_slow(self.url, self._timeout_seconds)) from error
             # Not the same code for a message that is too large, which no retry makes smaller.
             if code == self._grpc.StatusCode.RESOURCE_EXHAUSTED and "Threadpool" in details:
                 raise ServerBusyError(f"{self.url} is busy: {details}") from error
             raise ValueError(f"{self.url} refused the request ({code.name}): {details}") from error
-
-
-def _in_batches(
-    signature: str, encoded: list[bytes], request: Callable[[str, list[bytes]], dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    if not encoded:
-        raise ValueError("At least one encoded image is needed. Received: none")
-    parts = [request(signature, batch) for batch in _split(encoded)]
-    if wrong := [len(part["label"]) for part, batch in zip(parts, _split(encoded)) if len(part["label"]) != len(batch)]:
-        raise ConnectionError(f"the server answered {wrong} rows for other numbers of images")
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _split(encoded: list[bytes]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    size = 0
-    for image in encoded:
-        if batch and (len(batch) == MAX_BATCH_SIZE or size + len(image) > MAX_REQUEST_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(image)
-        size += len(image)
-    yield batch
-
-
-def _with_retries(send: Callable[[], Any], retries: int) -> Any:
-    """A prediction changes nothing on the server: it may be asked for again. A time-out is not repeated."""
-    for attempt in range(retries + 1):
-        try:
-            return send()
-        except ConnectionError:
-            if attempt == retries:
-                raise
-            time.sleep(FIRST_DELAY_SECONDS * 2**attempt * random.uniform(0.5, 1.5))
-    raise AssertionError("unreachable")
-
-
-def _array(name: str, values: list[Any]) -> np.ndarray:
-    if name in _FLOAT32:
-        return np.asarray(values, np.float32)
-    if name in _INT32:
-        return np.asarray(values, np.int32)
-    if name in _BOOL:
-        return np.asarray(values, np.bool_)
-    strings = np.empty(len(values), object)
-    strings[:] = [value.encode() for value in values]
-    return strings
-
-
-def _no_server(url: str) -> str:
-    return f"no server answers at {url}. Start one with: deepfake-tf serve; or name another with --url"
-
-
-def _too_slow(url: str, seconds: float) -> str:
-    return f"{url} did not answer within {seconds:g} s"

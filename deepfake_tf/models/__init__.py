@@ -50,3 +50,20 @@ def with_features(model: keras.Model) -> keras.Model:
         {"features": model.get_layer(FEATURES_LAYER).output, "logit": model.output},
         name=f"{model.name}_with_features",
     )
+
+
+def flip_averaged(model: keras.Model) -> keras.Model:
+    """The same network (shared weights), averaged over each image and its mirror image; twice the cost.
+
+    The feature maps are averaged, the second one mirrored back. Pooling and head are linear, so the logit is the mean
+    of the two logits, and what is read off the map (Grad-CAM) still sums to it.
+
+    Returns:
+        A `keras.Model` of the same input and output, with the same layers for `with_features` to find.
+    """
+    base = keras.Model(model.input, model.get_layer(FEATURES_LAYER).output, name=model.name)
+    mirror = lambda tensor: keras.ops.flip(tensor, axis=2)
+    images = keras.Input(model.input_shape[1:], name="images")
+    features = keras.layers.Average(name=FEATURES_LAYER)([base(images), mirror(base(mirror(images)))])
+    pooled = keras.layers.GlobalAveragePooling2D(name="avgpool")(features)
+    return keras.Model(images, model.get_layer(HEAD_LAYER)(pooled), name=f"{model.name}_flip_averaged")

@@ -102,3 +102,23 @@ def test_missing_and_foreign_models_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPFAKE_TF_MODEL", str(tmp_path / "elsewhere"))
     with pytest.raises(FileNotFoundError, match="elsewhere"):
         Detector()
+
+
+def test_many_images_keep_their_order_and_few_are_held(detector, tmp_path):
+    seen = []
+
+    def images():
+        for seed in range(50):
+            seen.append(seed)
+            yield encode(photograph(32, 32 + seed, seed % 7), "PNG")
+
+    heights = []
+    for prediction in detector.predict_iter(images(), batch_size=4):
+        heights.append(prediction.height)
+        assert len(seen) - len(heights) <= 4 * 4  # a batch handed out, two at work, one to come
+    assert heights == [32 + seed for seed in range(50)]
+
+
+def test_what_is_no_image_is_refused_in_a_long_list_too(detector):
+    with pytest.raises(TypeError, match="Received: int"):
+        list(detector.predict_iter([encode(photograph(32, 32), "PNG")] * 20 + [7], batch_size=4))

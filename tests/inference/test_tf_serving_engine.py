@@ -13,7 +13,7 @@ import threading
 import numpy as np
 import pytest
 
-from deepfake_tf.inference import tf_serving_engine
+from deepfake_tf.inference import server_requests
 from deepfake_tf.inference.savedmodel_engine import SavedModelEngine
 from deepfake_tf.inference.tf_serving_engine import GrpcEngine, RestEngine, ServerBusyError, connect
 from deepfake_tf.server.local import build_local_app
@@ -101,7 +101,7 @@ def engine(url):
 
 @pytest.fixture(autouse=True)
 def short_delays(monkeypatch):
-    monkeypatch.setattr(tf_serving_engine, "FIRST_DELAY_SECONDS", 0.005)
+    monkeypatch.setattr(server_requests, "FIRST_DELAY_SECONDS", 0.005)
 
 
 def _assert_same(outputs, expected):
@@ -125,7 +125,7 @@ def test_explain_adds_the_heat_map(engine, in_process):
 def test_splits_what_is_over_the_limits(engine, in_process, monkeypatch):
     images = [JPEG + bytes([i]) for i in range(70)]
     _assert_same(engine.predict(images), in_process.predict(images))
-    monkeypatch.setattr(tf_serving_engine, "MAX_REQUEST_BYTES", 1500)
+    monkeypatch.setattr(server_requests, "MAX_REQUEST_BYTES", 1500)
     _assert_same(engine.predict(images), in_process.predict(images))
 
 
@@ -284,6 +284,40 @@ def test_not_tensorflow_serving(scripted, answer):
     engine, _ = scripted(answer, retries=0)
     with pytest.raises(ConnectionError, match="does not answer like TensorFlow Serving"):
         engine.predict([JPEG])
+
+
+def test_a_gateway_has_no_versions_to_choose_from():
+    with pytest.raises(ValueError, match="the version that it was started with"):
+        connect("http://host:8080/predict", label="stable")
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        ("The batch scheduling queue to which this task was submitted is full; currently 16 batches", ServerBusyError),
+        ("failed to connect to all addresses", ConnectionError),
+    ],
+)
+def test_grpcs_unavailable_means_two_things(details, expected):
+    """A gRPC server that answers as tensorflow_model_server does where its queue is full."""
+    grpc = pytest.importorskip("grpc", reason="it is not installed: pip install -e '.[grpc]'")
+    pytest.importorskip("tensorflow_serving", reason="it is not installed: pip install -e '.[grpc]'")
+
+    def refuse(request, context):
+        context.abort(grpc.StatusCode.UNAVAILABLE, details)
+
+    method = grpc.unary_unary_rpc_method_handler(refuse)
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+    service = "tensorflow.serving.PredictionService"
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {"Predict": method})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    engine = GrpcEngine(f"grpc://127.0.0.1:{port}", retries=1)
+    with pytest.raises(expected) as caught:
+        engine.predict([JPEG])
+    assert type(caught.value) is expected
+    engine.close()
+    server.stop(None).wait()
 
 
 def test_wrong_number_of_rows(scripted):

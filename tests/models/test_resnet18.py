@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from deepfake_tf.models import FEATURES_LAYER, HEAD_LAYER, build_model, with_features
+from deepfake_tf.models import FEATURES_LAYER, HEAD_LAYER, build_model, flip_averaged, with_features
 from deepfake_tf.models.imagenet import load_torchvision_weights
 from deepfake_tf.models.resnet18 import build_resnet18
 from tests.models.reference_resnet18 import forward, random_arrays
@@ -67,6 +67,20 @@ def test_with_features_shares_weights(images):
     head = model.get_layer(HEAD_LAYER)
     pooled = outputs["features"].mean((1, 2)) @ np.array(head.kernel) + np.array(head.bias)
     np.testing.assert_allclose(pooled, outputs["logit"], rtol=1e-4, atol=1e-5)
+
+
+def test_flip_averaged_is_the_mean_of_both_views(images):
+    model = build_resnet18(image_size=64)
+    views = [model.predict_on_batch(view) for view in (images, images[:, :, ::-1])]
+    averaged = flip_averaged(model)
+    np.testing.assert_allclose(averaged.predict_on_batch(images), np.mean(views, axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        averaged.predict_on_batch(images), averaged.predict_on_batch(images[:, :, ::-1]), rtol=1e-4, atol=1e-5
+    )
+    features, mirrored = (
+        with_features(averaged).predict_on_batch(view)["features"] for view in (images, images[:, :, ::-1])
+    )
+    np.testing.assert_allclose(features, mirrored[:, :, ::-1], rtol=1e-3, atol=1e-4)
 
 
 def test_dropout_acts_in_training_only(images):

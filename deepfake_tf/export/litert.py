@@ -1,0 +1,253 @@
+"""From a network to `.tflite` files for LiteRT, the runtime of Android and iOS formerly called TFLite.
+
+Four variants of one graph, uint8 [1, 224, 224, 3] RGB 0..255 -> probability, heat map, logit and distance.
+What decides is kept in float in all of them: eight bits are enough for the convolutions, not for a
+probability, a heat map or a Mahalanobis distance. Selective quantisation, as in
+https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_debugger.
+
+A JSON file beside each `.tflite` holds what an application needs to know; a copy travels in the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated as schema
+
+from deepfake_tf import config
+from deepfake_tf.calibration import Calibration, Domain
+from deepfake_tf.data import preprocessing
+from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
+from deepfake_tf.export.savedmodel import freeze
+from deepfake_tf.models import HEAD_LAYER, with_features
+from deepfake_tf.output import write_whole
+
+VARIANTS = ("float32", "float16", "dynamic_int8", "int8")
+OUTPUTS = ("probability", "heatmap", "logit", "distance")  # in this order in the file
+METADATA_NAME = "deepfake_tf"  # of the JSON inside the file; the standard writer, tflite-support, is no longer kept
+_DECISION_SCOPE = "decision"  # the name scope of all that stays in float
+_FILE_IDENTIFIER = b"TFL3"
+_LARGE_CONSTANT_BYTES = 2**16
+
+
+def export_litert(
+    model: keras.Model,
+    calibration: Calibration,
+    domain: Domain,
+    card: dict[str, Any],
+    representative: np.ndarray,
+    output: str | Path,
+    variants: tuple[str, ...] = VARIANTS,
+) -> dict[str, Path]:
+    """Write `deepfake_VARIANT.tflite`, and a `.json` beside each.
+
+    Args:
+        model: keras.Model of `build_model`; its input side is 224 px or divides it (see `freeze`).
+        calibration: Calibration.
+        domain: Domain.
+        card: JSON-able dict, the model card; its name, data and versions go into the JSON.
+        representative: uint8 [N, 224, 224, 3]. Training images; they set the ranges of full-integer int8.
+        output: str or Path. A folder, created where missing; files of the same names are replaced.
+        variants: some of `VARIANTS`.
+
+    Returns:
+        variant -> path of the `.tflite`.
+
+    Raises:
+        ValueError: an unknown variant, images of another shape or type, or a network's side that does not divide 224.
+    """
+    if unknown := sorted(set(variants) - set(VARIANTS)):
+        raise ValueError(f"variants must be some of {', '.join(VARIANTS)}. Received: {unknown}")
+    side = config.IMAGE_SIZE
+    if representative.dtype != np.uint8 or representative.shape[1:] != (side, side, 3) or not len(representative):
+        raise ValueError(
+            f"representative must be uint8 [N, {side}, {side}, 3], not empty. "
+            f"Received: {representative.dtype} {list(representative.shape)}"
+        )
+    output = Path(output)
+    graph = MobileGraph(model, calibration, domain)
+    paths = {}
+    for variant in variants:
+        description = _describe(calibration, domain, card, variant)
+        flatbuffer = _finish(_convert(graph, variant, representative), description)
+        description["sha256"] = hashlib.sha256(flatbuffer).hexdigest()
+        paths[variant] = output / f"deepfake_{variant}.tflite"
+        write_whole(paths[variant], flatbuffer)
+        write_whole(paths[variant].with_suffix(".json"), json.dumps(description, indent=2) + "\n")
+    return paths
+
+
+def square_pixels(images: DecodedImages) -> np.ndarray:
+    """What the network would read of decoded images: uint8 [N, 224, 224, 3], 0..255."""
+    batches = [batch.numpy() for batch, _ in evaluation_batches(images, batch_size=32)]
+    scaled = (np.concatenate(batches) * config.PIXEL_STD + config.PIXEL_MEAN) * 255.0
+    return np.rint(scaled).astype(np.uint8)
+
+
+class MobileGraph(tf.Module):
+    """The way of an image from its resized pixels on; see `deepfake_tf.export.savedmodel`."""
+
+    def __init__(self, model: keras.Model, calibration: Calibration, domain: Domain):
+        super().__init__()
+        self._network = freeze(with_features(model))
+        kernel, self._bias = model.get_layer(HEAD_LAYER).get_weights()
+        self._kernel = kernel[:, 0]  # float32 [C]
+        self._calibration = calibration
+        self._domain = domain
+
+    @tf.function
+    def score(self, pixels):
+        """uint8 [N, 224, 224, 3] -> dict of `OUTPUTS`: heatmap float32 [N, h, w], the others float32 [N, 1]."""
+        features = self._network(preprocessing.normalise(pixels))["features"]
+        with tf.name_scope(_DECISION_SCOPE):
+            # Products and sums where matmul would do: the converter takes every matmul's weights to eight bits.
+            evidence = tf.reduce_sum(features * self._kernel, axis=-1)
+            logit = tf.reduce_mean(evidence, axis=[1, 2])[:, None] + self._bias
+            probability = tf.sigmoid(logit / self._calibration.temperature)
+            towards_label = tf.where(probability >= self._calibration.threshold, 1.0, -1.0)
+            heatmap = tf.nn.relu(evidence * towards_label[:, None])
+            peak = tf.reduce_max(heatmap, axis=[1, 2], keepdims=True)
+            pooled = tf.reduce_mean(features, axis=[1, 2])
+            whitened = tf.reduce_sum(pooled[:, :, None] * self._domain.whitening, axis=1)
+            squared = [
+                tf.reduce_sum(tf.square(whitened - mean @ self._domain.whitening), axis=1, keepdims=True)
+                for mean in self._domain.means
+            ]
+            return {
+                "probability": probability,
+                "heatmap": heatmap / tf.maximum(peak, np.finfo(np.float32).tiny),
+                "logit": logit,
+                "distance": tf.sqrt(tf.minimum(*squared)),
+            }
+
+
+def _convert(graph: MobileGraph, variant: str, representative: np.ndarray) -> bytes:
+    converter = _converter(graph)
+    if variant == "float32":
+        return converter.convert()
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if variant == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+        return converter.convert()
+    if variant == "dynamic_int8":
+        return converter.convert()
+    return _debugger(graph, representative).get_nondebug_quantized_model()
+
+
+def _converter(graph: MobileGraph) -> tf.lite.TFLiteConverter:
+    side = config.IMAGE_SIZE
+    pixels = tf.TensorSpec([None, side, side, 3], tf.uint8, name="pixels")
+    return tf.lite.TFLiteConverter.from_concrete_functions([graph.score.get_concrete_function(pixels)], graph)
+
+
+def _debugger(graph: MobileGraph, representative: np.ndarray) -> tf.lite.experimental.QuantizationDebugger:
+    """Calibrated, and told to leave the decision in float."""
+    images: Callable = lambda: ([pixels[None]] for pixels in representative)
+    converter = _converter(graph)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = images
+    options = tf.lite.experimental.QuantizationDebugOptions()
+    with warnings.catch_warnings():
+        # TensorFlow's own debugger still calls the interpreter that TensorFlow deprecates.
+        warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated", UserWarning)
+        debugger = tf.lite.experimental.QuantizationDebugger(
+            converter=converter, debug_dataset=images, debug_options=options
+        )
+    options.denylisted_nodes = _names_behind_features(debugger.calibrated_model)
+    return debugger
+
+
+def _names_behind_features(flatbuffer: bytes) -> list[str]:
+    """The names of the tensors that the decision computes: those of its scope and all that follow from them."""
+    graph = schema.ModelT.InitFromPackedBuf(flatbuffer, 0).subgraphs[0]
+    found: set[int] = set()
+    for operator in graph.operators:  # in the order of execution
+        names = [graph.tensors[index].name.decode() for index in operator.outputs]
+        if found & set(operator.inputs) or any(f"{_DECISION_SCOPE}/" in name for name in names):
+            found.update(operator.outputs)
+    return [graph.tensors[index].name.decode() for index in sorted(found)]
+
+
+def _finish(flatbuffer: bytes, description: dict[str, Any]) -> bytes:
+    """Name and order inputs and outputs, put the description inside, and halve what int8 left in float."""
+    model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
+    (graph,), (signature,) = model.subgraphs, model.signatureDefs
+    signature.outputs.sort(key=lambda output: OUTPUTS.index(output.name.decode()))
+    graph.outputs = [output.tensorIndex for output in signature.outputs]
+    for tensor in (*signature.inputs, *signature.outputs):
+        graph.tensors[tensor.tensorIndex].name = tensor.name
+    if any(tensor.type == schema.TensorType.INT8 for tensor in graph.tensors):
+        _store_large_floats_as_float16(model, graph)
+    model.description = "deepfake-tf: uint8 RGB 0..255 -> probability that the image was generated"
+    entry, buffer = schema.MetadataT(), schema.BufferT()
+    entry.name, entry.buffer = METADATA_NAME, len(model.buffers)
+    buffer.data = np.frombuffer(json.dumps(description).encode(), np.uint8)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or []), entry]
+    builder = flatbuffers.Builder(len(flatbuffer))
+    builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _store_large_floats_as_float16(model: schema.ModelT, graph: schema.SubGraphT) -> None:
+    """As the float16 variant stores them: the whitening matrix alone would be 1 MB of 12."""
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
+    code.version = 3  # the first that reads float16
+    model.operatorCodes.append(code)
+    for index, tensor in enumerate(list(graph.tensors)):
+        data = model.buffers[tensor.buffer].data
+        if tensor.type != schema.TensorType.FLOAT32 or np.size(data) < _LARGE_CONSTANT_BYTES:
+            continue
+        stored = schema.TensorT()
+        stored.name, stored.shape = tensor.name + b"/float16", tensor.shape
+        stored.type, stored.buffer = schema.TensorType.FLOAT16, tensor.buffer
+        model.buffers[tensor.buffer].data = data.view(np.float32).astype(np.float16).view(np.uint8)
+        tensor.buffer = 0  # the empty buffer: no longer a constant, but what DEQUANTIZE computes
+        operator = schema.OperatorT()
+        operator.opcodeIndex = len(model.operatorCodes) - 1
+        operator.inputs, operator.outputs = [len(graph.tensors)], [index]
+        graph.tensors.append(stored)
+        graph.operators.insert(0, operator)
+
+
+def _describe(calibration: Calibration, domain: Domain, card: dict[str, Any], variant: str) -> dict[str, Any]:
+    side = config.IMAGE_SIZE
+    return {
+        "variant": variant,
+        "labels": {name: label for label, name in enumerate(config.LABEL_NAMES)},
+        "input": {
+            "name": "pixels",
+            "type": "uint8",
+            "shape": [1, side, side, 3],
+            "colours": "RGB",
+            "range": [0, 255],
+            "resize": "antialiased bilinear, aspect ratio not kept, rounded to whole grey levels",
+        },
+        "outputs": {
+            "probability": "float32 [1, 1], 0..1: P(FAKE) after calibration",
+            "heatmap": "float32 [1, h, w], 0..1: Grad-CAM of the label",
+            "logit": "float32 [1, 1]: before calibration",
+            "distance": "float32 [1, 1]: Mahalanobis distance to the training data",
+        },
+        "decision": {
+            "threshold": calibration.threshold,
+            "temperature": calibration.temperature,
+            "uncertain_band": list(calibration.band),
+        },
+        "domain": {
+            "sides_seen_in_training": [domain.min_side, domain.max_side],
+            "sides_accepted": list(domain.accepted_sides),
+            "mahalanobis_threshold": domain.threshold,
+        },
+        "card": card,
+    }
