@@ -164,6 +164,7 @@ def show_card(index: int, upload: Upload, explanation: Explanation) -> None:
     if prediction.error:
         st.subheader(":material/broken_image: No score")
         st.text(f"Why: {printable(prediction.error)}")
+        show_evidence(upload, prediction)  # a file that cannot be scored still has its own word
         return
     if prediction.in_domain:
         show_verdict(index, upload, explanation)
@@ -216,9 +217,12 @@ def show_picture(upload: Upload, alternative: str) -> None:
 
 
 def show_evidence(upload: Upload, prediction: Prediction) -> None:
-    report = provenance.inspect(upload.encoded, upload.name)
-    st.text(f"{report.format}, {prediction.width} x {prediction.height} pixels, {len(upload.encoded) / 1024:,.0f} KiB")
-    st.text(report.summary)
+    report = scoring.inspect(upload.encoded)
+    width, height = (prediction.width, prediction.height) if prediction.width else (report.width, report.height)
+    if report.format:
+        st.text(f"{report.format}, {width} x {height} pixels, {len(upload.encoded) / 1024:,.0f} KiB")
+    pixels = None if prediction.error else standing(prediction)
+    st.text(provenance.summarise(report, pixels))
     if report.findings:
         with st.expander("What the file claims"):
             show_small("Anybody can write such claims into a file; only a signature by a known party weighs more.")
@@ -258,7 +262,7 @@ def show_training_data() -> None:
     card = scoring.load_card()
     if counts := card.get("data", {}).get("training"):
         sides = card.get("domain", {}).get("sides_seen_in_training")
-        size = f", {sides[0]} to {sides[1]} pixels a side" if sides else ""
+        size = f", {' to '.join(map(str, sorted(set(sides))))} pixels a side" if sides else ""
         st.text(f"Trained on: {describe_counts(counts)}{size}")
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import streamlit as st
 
+from deepfake_tf import provenance
 from deepfake_tf.inference.detector import Detector, Explanation, find_model, read_card
-from deepfake_tf.inference.tf_serving_engine import ServerBusyError
+from deepfake_tf.inference.server_requests import ServerBusyError
 from deepfake_tf.samples import write_samples
 
 DEFAULT_URL = "http://127.0.0.1:8501"
@@ -46,11 +47,21 @@ def advice(error: Exception) -> str:
         return "The model server is down. Start it with `deepfake-tf serve`, then retry."
     if "(401)" in message or "(403)" in message:
         return "The model server asks for a key. Start this page with the right `DEEPFAKE_TF_API_KEY`."
-    if "(404)" in message:
+    if "(404)" in message or "(405)" in message:
         return "The server does not have this model. Point `DEEPFAKE_TF_URL` at one that serves `deepfake`."
     if isinstance(error, ConnectionError):
         return "What answers at this address is not a server of this model. Check `DEEPFAKE_TF_URL`, then retry."
     return "The model server refused the request. Check `DEEPFAKE_TF_URL` and the model it serves, then retry."
+
+
+@st.cache_data(max_entries=CACHE_ENTRIES, ttl=CACHE_SECONDS, show_spinner=False)
+def _inspect(digest: str, _encoded: bytes) -> provenance.Report:
+    return provenance.inspect(_encoded)
+
+
+def inspect(encoded: bytes) -> provenance.Report:
+    """What the file says of its own origin; a Content Credential is checked once, not with each turn of a slider."""
+    return _inspect(hashlib.sha256(encoded).hexdigest(), encoded)
 
 
 @st.cache_data

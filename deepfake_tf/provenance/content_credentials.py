@@ -154,7 +154,7 @@ def _findings_of_store(store: dict[str, Any], has_trust_list: bool) -> list[Find
     state = str(store.get("validation_state", ""))
     status = _status(state, failures)
     # Where the credential itself was changed, its very statement may be what was changed.
-    says = UNKNOWN if failures & _CLAIM_MISMATCHES else _origin_of_manifest(manifests, active, 0)
+    says = UNKNOWN if failures & _CLAIM_MISMATCHES else _origin_of_manifest(manifests, active, {})
 
     signature = _dict(manifest.get("signature_info"))
     signer = clean(str(signature.get("issuer") or signature.get("common_name") or "an unnamed signer"), 80)
@@ -213,8 +213,11 @@ def _status(state: str, failures: set[str]) -> str:
     return {"Trusted": "valid", "Valid": "unknown_signer"}.get(state, "invalid")
 
 
-def _origin_of_manifest(manifests: dict[str, Any], label: str, depth: int) -> str:
+def _origin_of_manifest(manifests: dict[str, Any], label: str, known: dict[str, str], depth: int = 0) -> str:
     """What a manifest and those that it builds on say.
+
+    `known` holds the answers so far, of the manifests under way "unknown": a file may list the same ingredient a
+    hundred times a level, or in a circle, and each is looked at once.
 
     What the image was made from (`parentOf`) hands its origin down; a generated part of it (`componentOf`)
     makes it an edited image; what it was only an input to a model (`inputTo`) says nothing.
@@ -222,6 +225,13 @@ def _origin_of_manifest(manifests: dict[str, Any], label: str, depth: int) -> st
     manifest = _dict(manifests.get(label))
     if depth == _DEPTH or not manifest:
         return UNKNOWN
+    if label not in known:
+        known[label] = UNKNOWN
+        known[label] = _origin_of_one(manifests, manifest, known, depth)
+    return known[label]
+
+
+def _origin_of_one(manifests: dict[str, Any], manifest: dict[str, Any], known: dict[str, str], depth: int) -> str:
     own = [
         (str(action.get("action")), origin_of(str(action.get("digitalSourceType", "")))[0])
         for action in _actions(manifest)
@@ -229,7 +239,7 @@ def _origin_of_manifest(manifests: dict[str, Any], label: str, depth: int) -> st
     parents, components = set(), set()
     for ingredient in _list(manifest.get("ingredients"))[:100]:
         ingredient = _dict(ingredient)
-        origin = _origin_of_manifest(manifests, str(ingredient.get("active_manifest", "")), depth + 1)
+        origin = _origin_of_manifest(manifests, str(ingredient.get("active_manifest", "")), known, depth + 1)
         if ingredient.get("relationship") == "parentOf":
             parents.add(origin)
         elif ingredient.get("relationship") == "componentOf":

@@ -7,6 +7,8 @@ The generators' marks were taken from what the programs themselves write:
     NovelAI: Software "NovelAI", Source, and Comment as JSON; Fooocus: "fooocus_scheme"; SwarmUI: "sui_image_params"
     Midjourney: Description "... Job ID: <UUID>"; Google: Credit "Made with Google AI" or "Edited with Google AI"
     Grok: ImageDescription "Signature: <base64>"; services in China: the AIGC label of GB 45438-2025
+    FLUX and its offspring: Software "AI generated;txt2img;flux", Make "Black Forest Labs"; Ideogram: Make "Ideogram AI"
+    Draw Things: CreatorTool, and UserComment in XMP as JSON; AI Horde's pages: Software, and UserComment as the WebUI's
 OpenAI, Adobe Firefly and Microsoft write Content Credentials: see `content_credentials`.
 """
 
@@ -48,6 +50,8 @@ _MARKS = (
     _mark("SwarmUI", _COMMENTS, r"\"sui_image_params\""),
     _mark("ComfyUI", "prompt workflow make model " + _COMMENTS, r"\"class_type\" *:|\"last_node_id\" *:"),
     _mark("NovelAI", "software source", r"^NovelAI"),
+    _mark("FLUX or a program made from it", "software", r"^AI[- ]generated\b"),
+    _mark("Draw Things", _COMMENTS, r"\"c\" *:", r"\"uc\" *:", r"\"(sampler|scale|steps)\" *:"),
     _mark("NovelAI", "comment usercomment", r"\"n_samples\" *:", r"\"uc\" *:"),
     _mark("Easy Diffusion", "use_stable_diffusion_model", r"\S"),
     _mark("Easy Diffusion", _COMMENTS, r"\"use_stable_diffusion_model\" *:"),
@@ -73,12 +77,15 @@ _MARKS = (
     ),
 )
 
-_PROGRAM_KEYS = frozenset({"software", "creatortool", "softwareagent", "originatingprogram", "source", "generator"})
+# Generators that fill in Make do so instead of a camera: taken at its word, the file would claim a photograph.
+_PROGRAM_KEYS = frozenset(
+    {"software", "creatortool", "softwareagent", "originatingprogram", "source", "generator", "make"}
+)
 _GENERATOR_NAMES = re.compile(
     r"\b(Midjourney|DALL[-·. ]?E\b|OpenAI|ChatGPT|gpt-image|GPT-4o|Sora\b|Adobe Firefly|Stable Diffusion|SDXL"
     r"|Stability AI|ComfyUI|InvokeAI|NovelAI|Automatic1111|Fooocus|SwarmUI|Draw Things|Easy Diffusion"
     r"|Bing Image Creator|Image Creator from (?:Microsoft )?Designer|Google AI|Gemini|Imagen [2-9]|Nano Banana"
-    r"|Ideogram|Leonardo\.?Ai\b"
+    r"|Ideogram|Leonardo\.?Ai\b|AI Horde|DreamStudio|Civitai|Tensor\.Art|SeaArt|HiDream|Bria AI|Runway ?ML\b"
     r"|Black Forest Labs|FLUX\.[12]|Grok|NightCafe|Craiyon|Image Playground|Recraft|Seedream|Jimeng|Doubao|Meta AI"
     r"|Playground AI|Krea\b|Freepik AI|Mochi Diffusion|DiffusionBee|Hunyuan|Qwen-Image)",
     re.IGNORECASE,
@@ -151,6 +158,8 @@ def _camera_of(fields: Sequence[Field]) -> Finding | None:
             camera.setdefault(field.key, clean(field.value, 60))
     make, model = camera.get("Make", ""), camera.get("Model", "")
     if not model or model.startswith(("prompt:", "workflow:")) or make.startswith(("prompt:", "workflow:")):
+        return None
+    if _GENERATOR_NAMES.search(make):
         return None
     name = model if model.lower().startswith(make.lower()) else f"{make} {model}"
     lens = f" with the lens {camera['LensModel']}" if "LensModel" in camera else ""

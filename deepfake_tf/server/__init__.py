@@ -6,6 +6,7 @@ tensorflow_serving.py  tensorflow_model_server as a child process, from the PATH
 local.py               the local server, put together from the modules below
 tf_serving_api.py      TensorFlow Serving's REST routes, errors and status codes
 predict_json.py        the JSON of `:predict`, both ways
+json_tensors.py        one JSON value as a tensor
 json_echo.py           JSON values in error messages
 served_model.py        the versions of a SavedModel, its labels and signatures
 batching.py            concurrent requests as one call of the model
@@ -14,3 +15,8 @@ gateway.py             POST /predict: an uploaded file in, one JSON object out
 upload.py              the file in an uploaded form
 request_body.py        bodies read under limits
 """
+
+from pathlib import Path
+
+# A photograph that is always there: for the line that `serve` prints, and to warm a model up.
+SAMPLE = Path(__file__).parents[1] / "photographs" / "china.jpg"

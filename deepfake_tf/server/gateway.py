@@ -24,13 +24,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from deepfake_tf import __version__
-from deepfake_tf.inference.tf_serving_engine import GrpcEngine, RestEngine, ServerBusyError
+from deepfake_tf.inference.gateway_engine import GatewayEngine
+from deepfake_tf.inference.server_requests import API_KEY_HEADER, ServerBusyError
+from deepfake_tf.inference.tf_serving_engine import GrpcEngine, RestEngine
 from deepfake_tf.server.batching import Overloaded
 from deepfake_tf.server.request_body import BodyError, BodyReader
 from deepfake_tf.server.upload import FIELD, UploadError, read_upload
 
-API_KEY_HEADER = "X-API-Key"
-API_KEY_VARIABLE = "DEEPFAKE_TF_API_KEY"
 PATHS = ("/predict", "/healthz", "/docs", "/openapi.json")
 MAX_IN_FLIGHT = 64  # requests that wait for an engine behind an address
 _HEATMAP_DECIMALS = 4
@@ -152,8 +152,11 @@ def build_gateway(
         return JSONResponse({"status": status, "engine": engine}, 200 if ready else 503)
 
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> Response:
-        return _error(error.status_code, str(error.detail), error.headers)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        detail = str(error.detail)
+        if error.status_code == 404:  # a client of TensorFlow Serving that was given this address
+            detail = f"{request.url.path} is not here: this is the upload gateway, whose address ends in /predict"
+        return _error(error.status_code, detail, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> Response:
@@ -168,7 +171,7 @@ def build_gateway(
 
 
 def build_remote_gateway(
-    engine: RestEngine | GrpcEngine,
+    engine: RestEngine | GrpcEngine | GatewayEngine,
     bodies: BodyReader,
     api_key: str | None = None,
     cors_origins: Sequence[str] = (),

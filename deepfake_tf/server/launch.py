@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -17,9 +18,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from deepfake_tf.inference.detector import find_model
+from deepfake_tf.inference.server_requests import API_KEY_HEADER, API_KEY_VARIABLE
 from deepfake_tf.inference.tf_serving_engine import MODEL_NAME, RestEngine, connect
-from deepfake_tf.server import tensorflow_serving
-from deepfake_tf.server.gateway import API_KEY_VARIABLE, build_remote_gateway
+from deepfake_tf.server import SAMPLE, tensorflow_serving
+from deepfake_tf.server.gateway import build_remote_gateway
 from deepfake_tf.server.request_body import BodyReader
 
 STABLE = "stable"  # the label whose version answers uploads
@@ -33,7 +35,7 @@ class ServeOptions:
     """What to serve, where, and by which engine.
 
     Raises:
-        ValueError: the engine or a label is none. Echoes what was received.
+        ValueError: the engine, a label or a port is none. Echoes what was received.
     """
 
     model: str | None = None  # a SavedModel, or a folder of numbered versions; None: see `find_model`
@@ -54,6 +56,9 @@ class ServeOptions:
             name, _, number = label.partition("=")
             if not name or not number.isdigit():
                 raise ValueError(f"a label is NAME=VERSION, such as canary=2. Received: {label!r}")
+        for port in (self.rest_port, self.grpc_port, self.gateway_port):
+            if not 0 <= port < 1 << 16:
+                raise ValueError(f"a port is from 0 to 65535. Received: {port}")
 
     @property
     def label_numbers(self) -> dict[str, int]:
@@ -128,6 +133,7 @@ def _serve_with_child(engine: str, folders: dict[int, Path], options: ServeOptio
         )
     for port in (rest_port, grpc_port):  # TensorFlow Serving reports a busy port in its log alone, and goes on
         _listen(host, port).close()
+    tensorflow_serving.check_installed(engine)
     with (
         closing(_listen(host, options.gateway_port)) as gateway_socket,
         tempfile.TemporaryDirectory(prefix="deepfake-tf-serve-") as folder,
@@ -201,7 +207,8 @@ def _listen(host: str, port: int) -> socket.socket:
         OSError: the port is in use, or the address is none of this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio sets TCP_NODELAY: else an answer's body waits 40 ms for a delayed ACK.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
@@ -233,5 +240,8 @@ def _announce_addresses(host: str, rest_port: int, grpc_port: int | None, gatewa
 
 def _announce_gateway(host: str, gateway_port: int) -> None:
     address = f"http://{_reachable(host)}:{gateway_port}"
+    key = f' -H "{API_KEY_HEADER}: ${API_KEY_VARIABLE}"' if _api_key() else ""
+    # A photograph that is there, so that the line works as it stands; relative where that is shorter.
+    photograph = min(str(SAMPLE), os.path.relpath(SAMPLE), key=len)
     print(f"gateway  {address}/predict, described at {address}/docs", file=sys.stderr)
-    print(f"try      curl -F file=@photo.jpg {address}/predict", file=sys.stderr, flush=True)
+    print(f"try      curl -F {shlex.quote(f'file=@{photograph}')}{key} {address}/predict", file=sys.stderr, flush=True)

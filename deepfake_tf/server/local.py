@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from deepfake_tf.inference.server_requests import API_KEY_HEADER
 from deepfake_tf.server import gateway
 from deepfake_tf.server.predict_json import error_body
 from deepfake_tf.server.request_body import BodyReader
@@ -55,7 +56,7 @@ def build_local_app(
         if scope["type"] != "http" or scope["path"] in gateway.PATHS:
             await uploads(scope, receive, send)
         elif scope["method"] == "POST" and not gateway.is_authorised(_key(scope), api_key):
-            message = f"the header {gateway.API_KEY_HEADER} must hold this server's API key"
+            message = f"the header {API_KEY_HEADER} must hold this server's API key"
             await Response(error_body(message), 401, media_type="application/json")(scope, receive, send)
         else:
             await api(scope, receive, send)
@@ -64,4 +65,4 @@ def build_local_app(
 
 
 def _key(scope: Scope) -> str | None:
-    return Request(scope).headers.get(gateway.API_KEY_HEADER)
+    return Request(scope).headers.get(API_KEY_HEADER)

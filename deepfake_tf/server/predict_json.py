@@ -9,15 +9,14 @@ from __future__ import annotations
 import base64
 import json
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from deepfake_tf.server.json_echo import echo
+from deepfake_tf.server.json_tensors import is_base64, read_tensor
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 # Python's json and RapidJSON stop at the same character and word it differently.
 _PARSE_ERRORS = {
     "Expecting value": "Invalid value.",
@@ -27,8 +26,6 @@ _PARSE_ERRORS = {
     "Extra data": "The document root must not be followed by other values.",
     "Unterminated string starting at": "Missing a closing quotation mark in string.",
 }
-_LARGEST = {"float": float(np.finfo(np.float32).max), "double": float(np.finfo(np.float64).max)}
-_INTEGER_BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
 
 
 def parse_request(body: bytes) -> dict[str, Any]:
@@ -143,7 +140,7 @@ def _read_rows(instances: list[Any], dtypes: Mapping[str, str]) -> dict[str, np.
             try:
                 if name not in dtypes:
                     raise ValueError(f"JSON object: does not have named input: {name}")
-                row = _tensor(value, dtypes[name])
+                row = read_tensor(value, dtypes[name])
                 _check_same_shape(rows[name], row)
             except ValueError as error:
                 key = f" key: {name}" if are_objects else ""
@@ -170,7 +167,7 @@ def _read_columns(inputs: Any, dtypes: Mapping[str, str]) -> dict[str, np.ndarra
     for name in dtypes:
         if name not in inputs:
             raise ValueError(f"Missing named input: {name} in 'inputs' object.")
-    return {name: _tensor(inputs[name], dtype) for name, dtype in dtypes.items()}
+    return {name: read_tensor(inputs[name], dtype) for name, dtype in dtypes.items()}
 
 
 def _check_same_shape(rows: list[np.ndarray], row: np.ndarray) -> None:
@@ -184,91 +181,7 @@ def _check_same_shape(rows: list[np.ndarray], row: np.ndarray) -> None:
 
 def _is_named(value: Any) -> bool:
     """Whether an instance names its inputs; {"b64": "..."} is one value."""
-    return isinstance(value, dict) and not _is_base64(value)
-
-
-def _is_base64(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
-
-
-def _tensor(value: Any, dtype: str) -> np.ndarray:
-    shape = []
-    inner = value
-    while isinstance(inner, list):
-        shape.append(len(inner))
-        if not inner:
-            break
-        inner = inner[0]
-    leaves = list(_leaves(value, shape, 0, dtype))
-    tensor = np.empty(len(leaves), object if dtype == "string" else _numpy_dtype(dtype))
-    tensor[:] = leaves
-    return tensor.reshape(shape)
-
-
-def _numpy_dtype(dtype: str) -> np.dtype:
-    return np.dtype({"float": "float32", "double": "float64"}.get(dtype, dtype))
-
-
-def _leaves(value: Any, shape: list[int], level: int, dtype: str) -> Iterator[Any]:
-    if not isinstance(value, list):
-        if level != len(shape):
-            raise ValueError(
-                f"JSON Value: {echo(value)} found at incorrect level: {level + 1} in the JSON DOM. Expected at "
-                f"level: {len(shape)}"
-            )
-        yield _leaf(value, dtype)
-        return
-    if level >= len(shape):
-        raise ValueError(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
-    if len(value) != shape[level]:
-        raise ValueError(
-            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
-        )
-    for item in value:
-        yield from _leaves(item, shape, level + 1, dtype)
-
-
-def _leaf(value: Any, dtype: str) -> Any:
-    if dtype == "string" and isinstance(value, dict):
-        return _decode_base64(value)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    fits = {
-        "string": isinstance(value, str),
-        "bool": isinstance(value, bool),
-        "float": is_number,
-        "double": is_number,
-    }.get(dtype, is_number and isinstance(value, int) and _fits_integer(value, dtype))
-    if not fits:
-        raise ValueError(f"JSON Value: {echo(value)} Type: {_type_name(value)} is not of expected type: {dtype}")
-    if dtype in _LARGEST and not _fits_float(value, _LARGEST[dtype]):
-        raise ValueError(f"Cannot convert JSON value: {echo(value)} to {dtype} without loss of precision.")
-    # A lone surrogate, "\ud800", has no UTF-8 form.
-    return value.encode("utf-8", "replace") if dtype == "string" else value
-
-
-def _fits_float(value: float, largest: float) -> bool:
-    # Compared as it is: converting an integer of hundreds of digits would raise.
-    return value != value or value in (math.inf, -math.inf) or -largest <= value <= largest
-
-
-def _fits_integer(value: int, dtype: str) -> bool:
-    bits = _INTEGER_BITS.get(dtype, 0)
-    if dtype.startswith("uint"):
-        return 0 <= value < 1 << bits
-    return -(1 << bits - 1) <= value < 1 << bits - 1 if bits else False
-
-
-def _decode_base64(value: dict[str, Any]) -> bytes:
-    if not _is_base64(value):
-        raise ValueError(f"JSON Value: {echo(value)} not formatted correctly for base64 data")
-    text = "".join(value["b64"].split())
-    padded = text + "=" * (-len(text) % 4)
-    if not _BASE64.fullmatch(text) or len(text.rstrip("=")) % 4 == 1:
-        raise ValueError("Unable to base64 decode")
-    try:
-        return base64.b64decode(padded)
-    except ValueError as error:
-        raise ValueError("Unable to base64 decode") from error
+    return isinstance(value, dict) and not is_base64(value)
 
 
 def _common_prefix(first: str, second: str) -> int:
@@ -277,13 +190,6 @@ def _common_prefix(first: str, second: str) -> int:
         if one != other:
             return index
     return min(len(first), len(second))
-
-
-def _type_name(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value)
-    names = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
-    return names.get(type(value), "Null")
 
 
 # --- writing ----------------------------------------------------------------------------------

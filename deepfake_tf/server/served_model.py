@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
+from deepfake_tf.server import SAMPLE
 from deepfake_tf.server.batching import MAX_BATCH_SIZE, MAX_WAITING_BATCHES, Batcher
 from deepfake_tf.server.metrics import ServingMetrics
 
@@ -112,10 +114,12 @@ class ServedModel:
             definition = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
             model = tf.saved_model.load(str(folder))
         except (OSError, ValueError, DecodeError, tf.errors.OpError) as error:
-            raise ValueError(f"{folder} holds no readable SavedModel: {error}") from error
+            reason = str(error).strip().partition("\n")[0]  # TensorFlow goes on with advice on devices
+            raise ValueError(f"{folder} holds no readable SavedModel: {reason}") from error
         if not model.signatures:
             raise ValueError(f"{folder} has no signatures: it was not made for serving")
         signatures = {name: self._signature(model, name) for name in model.signatures}
+        _warm_up(signatures)
         signature_def = {
             name: json_format.MessageToDict(
                 signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
@@ -144,6 +148,19 @@ class ServedModel:
             return run({input_name: images})
 
         return Signature(dtypes, run, Batcher(run_batch, self._executor, *self._limits))
+
+
+def _warm_up(signatures: Mapping[str, Signature]) -> None:
+    """Run each signature that takes images once: its first run prepares the graph, which takes seconds.
+
+    TensorFlow Serving plays the requests that travel with the model; to read those takes its package.
+    """
+    image = np.empty(1, object)
+    image[0] = SAMPLE.read_bytes()
+    for signature in signatures.values():
+        if signature.batched is not None:
+            with contextlib.suppress(tf.errors.OpError):  # a model that takes other bytes than a photograph's
+                signature.run(dict.fromkeys(signature.dtypes, image))
 
 
 def _dtype_name(dtype: tf.DType) -> str:

@@ -34,6 +34,16 @@ def has_docker() -> bool:
         return False
 
 
+def check_installed(engine: str) -> None:
+    """
+    Raises:
+        FileNotFoundError: the program that the engine needs is not on the PATH.
+    """
+    program = "docker" if engine == "docker" else BINARY
+    if shutil.which(program) is None:
+        raise FileNotFoundError(f"{program} is not on the PATH: install it, or use --engine local, which needs neither")
+
+
 def write_configuration(
     folder: Path, base_path: str, versions: Sequence[int], labels: Mapping[str, int], batch_threads: int
 ) -> None:

@@ -98,6 +98,32 @@ def test_software_alone_says_nothing_and_a_generators_name_is_a_hint():
     assert told(encode("JPEG", exif=exif_with(Software="Adobe Firefly"))) == {("EXIF Software", "generated", "hint")}
 
 
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        (
+            {"Software": "AI generated;txt2img;flux", "Make": "Black Forest Labs", "Model": "flux-dev"},
+            {("EXIF Software", "generated", "declared"), ("EXIF Make", "generated", "hint")},
+        ),
+        ({"Make": "Ideogram AI"}, {("EXIF Make", "generated", "hint")}),
+        ({"Make": "Apple", "Model": "iPhone 17"}, {("EXIF camera", "captured", "hint")}),
+        ({"Make": "Planet Computers", "Model": "Gemini PDA"}, {("EXIF camera", "captured", "hint")}),
+    ],
+)
+def test_a_generator_that_poses_as_a_camera_is_none(tags, expected):
+    assert told(encode("JPEG", exif=exif_with(**tags))) == expected
+
+
+def test_the_json_of_draw_things_in_xmp():
+    comment = json.dumps({"c": "a guitar", "uc": "ocean", "sampler": "DDIM", "scale": 10, "steps": 10, "seed": 1})
+    content = f"<exif:UserComment><rdf:Alt><rdf:li>{comment}</rdf:li></rdf:Alt></exif:UserComment>"
+    attributes = 'xmlns:exif="http://ns.adobe.com/exif/1.0/" xmp:CreatorTool="Draw Things"'
+    assert told(encode("JPEG", xmp=xmp_with(attributes, content))) == {
+        ("XMP UserComment", "generated", "declared"),
+        ("XMP CreatorTool", "generated", "hint"),
+    }
+
+
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize(
     ("attributes", "content"),

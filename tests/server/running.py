@@ -18,6 +18,7 @@ import uvicorn
 
 PROJECT = Path(__file__).parents[2]
 START_TIMEOUT_SECONDS = 120
+STOP_TIMEOUT_SECONDS = 90  # TensorFlow's own end takes seconds on a machine that is busy
 
 
 @contextlib.contextmanager
@@ -77,13 +78,17 @@ class ServeProcess:
 
     def address(self, name: str) -> str:
         """Such as "http://127.0.0.1:41234": what stands behind REST or gateway."""
-        return "/".join(self._starts_with(name).split()[1].split("/")[:3])
+        return "/".join(self.line(name).split()[1].split("/")[:3])
+
+    def line(self, name: str) -> str:
+        """The line that begins with this word."""
+        return self._starts_with(name)
 
     def stop(self, number: int) -> str:
         """Send a signal, wait for the end, and return what the process printed."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        self.process.wait(30)
+        self.process.wait(STOP_TIMEOUT_SECONDS)
         self._reader.join()
         self.process.stderr.close()
         return "\n".join(self.lines)

@@ -6,10 +6,12 @@ import asyncio
 import tempfile
 import threading
 
+import numpy as np
 import pytest
 import requests
 
-from deepfake_tf.inference.tf_serving_engine import RestEngine
+from deepfake_tf.inference.detector import Detector
+from deepfake_tf.inference.tf_serving_engine import RestEngine, connect
 from deepfake_tf.server.batching import Overloaded
 from deepfake_tf.server.gateway import build_gateway, build_remote_gateway
 from deepfake_tf.server.local import build_local_app
@@ -124,6 +126,32 @@ def test_statuses_of_the_exported_models_errors(exported_model):
             answer = requests.post(f"http://127.0.0.1:{port}/predict", files={"file": encoded}, timeout=60)
             assert answer.status_code == expected[error], (name, answer.text)
     served.close()
+
+
+def test_a_detector_takes_the_gateways_address(url):
+    """What `serve` prints is what `--url` and the web page take, wherever the gateway stands."""
+    engine = connect(f"{url}/predict")
+    assert engine.is_ready()
+    images = [JPEG, b"", b"text", JPEG + b"more", b"huge image", bytes(2**22 + 1)]
+    outputs = engine.explain(images)
+    expected = [expected_probability(image) if image.startswith(JPEG) else -1.0 for image in images]
+    np.testing.assert_allclose(outputs["probability"], expected, atol=1e-6)
+    assert [bool(error) for error in outputs["error"]] == [probability < 0 for probability in expected]
+    assert outputs["label"].tolist()[1:3] == [b"INVALID", b"INVALID"]
+    assert outputs["heatmap"].shape == (6, 7, 7)
+    assert outputs["heatmap"].dtype == np.float32
+    assert "heatmap" not in engine.predict([JPEG])
+    engine.close()
+    prediction = Detector(url=f"{url}/predict").predict(JPEG)
+    assert (prediction.verdict, prediction.error) == (outputs["verdict"][0].decode(), "")
+
+
+def test_a_detector_without_the_gateways_key(model):
+    with application(build_local_app(model, api_key=KEY)) as port:
+        engine = connect(f"http://127.0.0.1:{port}/predict")
+        with pytest.raises(ValueError, match=r"refused the request \(401\): the header X-API-Key"):
+            engine.predict([JPEG])
+        engine.close()
 
 
 def test_bad_query(url):

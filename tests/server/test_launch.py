@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import os
 import signal
 import socket
@@ -17,10 +18,10 @@ import requests
 
 from deepfake_tf.inference.savedmodel_engine import SavedModelEngine
 from deepfake_tf.inference.tf_serving_engine import RestEngine, connect
-from deepfake_tf.server import tensorflow_serving
+from deepfake_tf.server import SAMPLE, tensorflow_serving
 from deepfake_tf.server.launch import ServeOptions, serve
 from tests.images import encode, photograph
-from tests.server.running import ServeProcess
+from tests.server.running import PROJECT, ServeProcess
 from tests.server.saved_models import JPEG, expected_probability
 
 THREADS = 16
@@ -41,6 +42,13 @@ def running(request, contract_model):
     options = {"rest_port": _free_port(), "grpc_port": _free_port(), "gateway_port": 0}
     with ServeProcess(model=str(contract_model), engine=request.param, labels=["stable=1"], **options) as process:
         yield process
+
+
+def test_the_printed_line_works_as_it_stands(running):
+    """Run by a shell in the folder where `serve` was started, as a reader would who copies it."""
+    command = running.line("try").removeprefix("try").strip() + " --silent --show-error"
+    answer = subprocess.run(command, shell=True, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    assert json.loads(answer)["probability"] == pytest.approx(expected_probability(SAMPLE.read_bytes()), abs=1e-6)
 
 
 def test_says_which_engine_answers_and_where(running):
@@ -132,12 +140,20 @@ def test_damaged_model(tmp_path):
     [
         ({"engine": "best"}, "--engine must be one of auto, "),
         ({"labels": ["stable"]}, "a label is NAME=VERSION"),
+        ({"rest_port": 99999}, "a port is from 0 to 65535"),
         ({"upstream": "localhost"}, "A server's URL is"),
     ],
 )
 def test_wrong_options(contract_model, options, message):
     with pytest.raises(ValueError, match=message):
         serve(ServeOptions(str(contract_model), **options))
+
+
+@pytest.mark.parametrize("engine", ["tensorflow_model_server", "docker"])
+def test_program_that_is_not_installed(contract_model, tmp_path, monkeypatch, engine):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=f"{engine} is not on the PATH.*--engine local"):
+        serve(ServeOptions(str(contract_model), engine, "127.0.0.1", _free_port(), _free_port(), 0))
 
 
 def test_label_of_a_missing_version(contract_model):

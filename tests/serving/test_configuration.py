@@ -11,11 +11,12 @@ import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
-from deepfake_tf.inference.tf_serving_engine import MAX_BATCH_SIZE
+from deepfake_tf.inference.server_requests import MAX_BATCH_SIZE
 from deepfake_tf.server import tensorflow_serving
 
 SERVING = Path(__file__).parents[2] / "serving"
 K8S_VERSION = "1.31"
+TEXT_FILES = ("", ".config", ".md", ".py", ".sh", ".yaml", ".yml")
 
 
 def _messages():
@@ -134,6 +135,59 @@ def test_compose_is_closed_and_limited():
     assert all(volume.endswith(":ro") for volume in services["model-server"]["volumes"])
 
 
+TEXTS = {"type": "array", "items": {"type": "string"}}
+DURATION = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"}
+
+
+def _object(required: tuple[str, ...] = (), **properties) -> dict:
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+# The part of the Compose Specification (github.com/compose-spec/compose-spec, schema/compose-spec.json) that the file
+# uses, so that a key that no Compose knows, or a value of another type, is found without Docker.
+SERVICE = _object(
+    ("image", "healthcheck", "deploy"),
+    image={"type": "string"},
+    build=_object(context={"type": "string"}, dockerfile={"type": "string"}, target={"type": "string"}),
+    entrypoint=TEXTS,
+    command=TEXTS,
+    environment={"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}},
+    ports={"type": "array", "items": {"type": "string", "pattern": r"^127\.0\.0\.1:[0-9]+:[0-9]+$"}},
+    volumes={"type": "array", "items": {"type": "string", "pattern": "^[.]{1,2}[^:]*:/[^:]+:ro$"}},
+    depends_on={
+        "type": "object",
+        "additionalProperties": _object(("condition",), condition={"enum": ["service_started", "service_healthy"]}),
+    },
+    healthcheck=_object(
+        ("test",), test=TEXTS, interval=DURATION, timeout=DURATION, retries={"type": "integer"}, start_period=DURATION
+    ),
+    deploy=_object(
+        resources=_object(limits=_object(cpus={"type": "string"}, memory={"type": "string", "pattern": "^[0-9]+[mg]$"}))
+    ),
+    restart={"enum": ["no", "always", "on-failure", "unless-stopped"]},
+    init={"type": "boolean"},
+    read_only={"type": "boolean"},
+    tmpfs=TEXTS,
+    user={"type": "string"},
+    cap_drop=TEXTS,
+    security_opt=TEXTS,
+)
+COMPOSE = _object(("services",), name={"type": "string"}, services={"additionalProperties": SERVICE})
+COMPOSE["patternProperties"] = {"^x-": {}}
+
+
+def test_compose_uses_the_keys_of_the_specification():
+    jsonschema = pytest.importorskip("jsonschema", reason="it is not installed: pip install -e '.[dev]'")
+    [compose] = _documents("docker-compose.yml")
+    jsonschema.validate(compose, COMPOSE)
+    services = compose["services"]
+    for service in services.values():
+        assert set(service.get("depends_on", {})) <= set(services)
+        if "build" in service:
+            assert (SERVING / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
+            assert f" AS {service['build']['target']}\n" in (SERVING / "Dockerfile").read_text()
+
+
 @pytest.mark.skipif(shutil.which("docker") is None, reason="docker is not installed")
 def test_compose_follows_the_specification():
     if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode:
@@ -144,7 +198,7 @@ def test_compose_follows_the_specification():
 
 
 def test_image_is_pinned_to_one_version_everywhere():
-    texts = "".join(path.read_text() for path in SERVING.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    texts = "".join(path.read_text() for path in SERVING.rglob("*") if path.is_file() and path.suffix in TEXT_FILES)
     assert set(re.findall(r"tensorflow/serving:([\w.]+)", texts)) == {tensorflow_serving.IMAGE.partition(":")[2]}
     assert ":latest" not in texts
 

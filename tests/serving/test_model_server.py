@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +18,14 @@ from deepfake_tf.inference.savedmodel_engine import SavedModelEngine
 from deepfake_tf.inference.tf_serving_engine import connect
 from deepfake_tf.server import tensorflow_serving
 from tests.images import broken_images, encode, photograph
-from tests.server.running import ServeProcess
+from tests.server.running import START_TIMEOUT_SECONDS, ServeProcess
 
 pytestmark = pytest.mark.skipif(
     not tensorflow_serving.has_binary(), reason="tensorflow_model_server is not on the PATH"
 )
+
+
+SERVING = Path(__file__).parents[2] / "serving"
 
 
 def _free_port() -> int:
@@ -69,3 +78,105 @@ def test_metrics_and_batch_limit(running):
     answer = requests.post(f"{url}/v1/models/deepfake:predict", json={"instances": instances}, timeout=30)
     assert answer.status_code == 400
     assert "larger than maximum input batch size 32" in answer.json()["error"]
+
+
+class Deployment:
+    """`serving/start-model-server.sh` with the files beside it, on ports and paths of the test.
+
+    Attributes:
+        folder: the copies of the configuration files.
+        url: of the REST API.
+        log: what the server prints.
+    """
+
+    def __init__(self, folder: Path, models: Path):
+        self.folder = folder
+        self.log = folder / "server.log"
+        rest_port = _free_port()
+        self.url = f"http://127.0.0.1:{rest_port}"
+        for file in [*SERVING.glob("*.config"), SERVING / "start-model-server.sh"]:
+            text = file.read_text().replace("/models/deepfake", str(models))
+            text = text.replace("--port=8500", f"--port={_free_port()}").replace("port=8501", f"port={rest_port}")
+            (folder / file.name).write_text(text.replace("poll_wait_seconds=10", "poll_wait_seconds=1"))
+        shutil.copymode(SERVING / "start-model-server.sh", folder / "start-model-server.sh")
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[None]:
+        with self.log.open("wb") as log:
+            process = subprocess.Popen([self.folder / "start-model-server.sh"], stdout=log, stderr=log)
+        try:
+            self.wait_for(lambda: self.versions() == {"1": "AVAILABLE"})
+            yield
+        finally:
+            process.terminate()
+            process.wait(30)
+
+    def configure(self, text: str) -> None:
+        """Replace models.config in one step, as serving/README.md says."""
+        (self.folder / "next").write_text(text)
+        (self.folder / "next").replace(self.folder / "models.config")
+
+    def versions(self) -> dict[str, str]:
+        """Number -> state; empty while nobody answers."""
+        try:
+            status = requests.get(f"{self.url}/v1/models/deepfake", timeout=5).json()["model_version_status"]
+        except requests.ConnectionError:
+            return {}
+        return {version["version"]: version["state"] for version in status}
+
+    def labelled(self, label: str) -> str:
+        """The version that a label stands for, or the server's error."""
+        answer = requests.get(f"{self.url}/v1/models/deepfake/labels/{label}/metadata", timeout=30).json()
+        return answer["model_spec"]["version"] if "model_spec" in answer else answer["error"]
+
+    def wait_for(self, is_there: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while not is_there():
+            assert time.monotonic() < deadline, self.log.read_text(errors="replace")[-4000:]
+            time.sleep(0.2)
+
+
+def test_the_shipped_files_roll_a_version_out_and_back(exported_model, tmp_path):
+    """The commands of serving/README.md, step by step, with the start script and the files as they ship."""
+    models, folder = tmp_path / "models", tmp_path / "config"
+    folder.mkdir()
+    for version in ("1", "2"):
+        shutil.copytree(exported_model.path, models / version)
+    server = Deployment(folder, models)
+    before, canary = ((folder / name).read_text() for name in ("models.config", "models.canary.config"))
+    with server.started():
+        assert "Finished reading warmup data" in server.log.read_text(errors="replace")
+        assert server.labelled("stable") == "1"
+        assert "Unrecognized servable version label" in server.labelled("canary")
+
+        server.configure(canary)
+        server.wait_for(lambda: server.versions() == {"1": "AVAILABLE", "2": "AVAILABLE"})
+        server.wait_for(lambda: server.labelled("canary") == "2")
+        assert server.labelled("stable") == "1"
+        for label in ("stable", "canary"):
+            engine = connect(server.url, label=label, timeout_seconds=120)
+            assert engine.explain(_images()[:2])["heatmap"].shape[0] == 2
+            engine.close()
+
+        promoted = canary.replace('"stable" value: 1', '"stable" value: 2')
+        assert promoted != canary
+        server.configure(promoted)
+        server.wait_for(lambda: server.labelled("stable") == "2")
+
+        server.configure(before)
+        server.wait_for(lambda: server.labelled("stable") == "1")
+        server.wait_for(lambda: server.versions().get("2", "END") == "END")
+        metrics = requests.get(f"{server.url}/monitoring/prometheus/metrics", timeout=30).text
+        assert ":tensorflow:serving:batching_session:processed_batch_size_count" in metrics
+
+
+def test_a_damaged_model_ends_the_start_script(tmp_path):
+    folder, model = tmp_path / "config", tmp_path / "models" / "1"
+    folder.mkdir()
+    model.mkdir(parents=True)
+    (model / "saved_model.pb").write_bytes(b"garbage")
+    server = Deployment(folder, model.parent)
+    command = [server.folder / "start-model-server.sh"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_SECONDS, check=False)
+    assert result.returncode != 0
+    assert "did not become available" in result.stdout + result.stderr

@@ -9,11 +9,13 @@ import sys
 import tomllib
 
 import pytest
+from PIL import Image
 
 from deepfake_tf.config import MAX_FILE_BYTES
 from tests.images import encode, photograph
+from tests.server.running import application
 from tests.streamlit_app.conftest import PAGE
-from tests.streamlit_app.stub_server import BAD_FILE, OUT_OF_DOMAIN, UNCERTAIN
+from tests.streamlit_app.stub_server import BAD_FILE, OUT_OF_DOMAIN, ROW, UNCERTAIN
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:streamlit",
@@ -74,6 +76,38 @@ def test_many_images_and_a_bad_file(page, server):
     assert table["verdict"].tolist() == ["likely generated", "no score", "likely real"]
     assert table["why"][1] == "not an image in a supported format"
     assert len(page.subheader) == 3
+
+
+def test_a_file_without_a_score_still_has_its_own_word(page, server):
+    server.rows = [BAD_FILE]
+    page.run()
+    exif = Image.Exif()
+    exif[305] = "AI generated;txt2img;flux"
+    page.file_uploader[0].set_value([("flux.jpg", encode(photograph(), "JPEG", exif=exif), "image/jpeg")])
+    page.run()
+    assert not page.exception
+    assert "No score" in page.subheader[0].value
+    assert "The file says that it was generated (EXIF Software). Pixels: not scored." in texts(page)
+
+
+def test_a_gateway_behind_the_page(page, monkeypatch):
+    """`DEEPFAKE_TF_URL` may be the address that `serve` prints for uploads."""
+
+    async def gateway(scope, receive, send):
+        while (await receive()).get("more_body"):
+            pass
+        is_predict = scope["path"] == "/predict" and scope["query_string"] == b"explain=true"
+        answer = {name: value for name, value in ROW.items() if name != "error"}
+        body = json.dumps(answer if is_predict else {"error": "not here"}).encode()
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200 if is_predict else 404, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    with application(gateway) as port:
+        monkeypatch.setenv("DEEPFAKE_TF_URL", f"http://127.0.0.1:{port}/predict")
+        drop(page, "cat.jpg")
+        assert not page.exception
+        assert "Likely generated" in page.subheader[0].value
 
 
 def test_more_images_than_are_shown_at_once(page):

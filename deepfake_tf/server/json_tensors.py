@@ -1,0 +1,118 @@
+"""One JSON value as a tensor, as TensorFlow Serving reads it: nested lists, numbers, strings, {"b64": "..."}."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from deepfake_tf.server.json_echo import echo
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_LARGEST = {"float": float(np.finfo(np.float32).max), "double": float(np.finfo(np.float64).max)}
+_INTEGER_BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
+
+
+def is_base64(value: Any) -> bool:
+    """Whether it is `{"b64": "..."}`, which is one value and no object with a named input."""
+    return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
+
+
+def read_tensor(value: Any, dtype: str) -> np.ndarray:
+    """A tensor of the shape that the nesting of the first items tells; strings are an object array of bytes.
+
+    Args:
+        value: a JSON value.
+        dtype: str. TensorFlow's name, such as "string", "float" or "int32".
+
+    Raises:
+        ValueError: ragged, of another type, or out of the dtype's range; in the server's own words.
+    """
+    shape = []
+    inner = value
+    while isinstance(inner, list):
+        shape.append(len(inner))
+        if not inner:
+            break
+        inner = inner[0]
+    leaves = list(_leaves(value, shape, 0, dtype))
+    tensor = np.empty(len(leaves), object if dtype == "string" else _numpy_dtype(dtype))
+    tensor[:] = leaves
+    return tensor.reshape(shape)
+
+
+def _numpy_dtype(dtype: str) -> np.dtype:
+    return np.dtype({"float": "float32", "double": "float64"}.get(dtype, dtype))
+
+
+def _leaves(value: Any, shape: list[int], level: int, dtype: str) -> Iterator[Any]:
+    if not isinstance(value, list):
+        if level != len(shape):
+            raise ValueError(
+                f"JSON Value: {echo(value)} found at incorrect level: {level + 1} in the JSON DOM. Expected at "
+                f"level: {len(shape)}"
+            )
+        yield _leaf(value, dtype)
+        return
+    if level >= len(shape):
+        raise ValueError(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+    if len(value) != shape[level]:
+        raise ValueError(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+        )
+    for item in value:
+        yield from _leaves(item, shape, level + 1, dtype)
+
+
+def _leaf(value: Any, dtype: str) -> Any:
+    if dtype == "string" and isinstance(value, dict):
+        return _decode_base64(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fits = {
+        "string": isinstance(value, str),
+        "bool": isinstance(value, bool),
+        "float": is_number,
+        "double": is_number,
+    }.get(dtype, is_number and isinstance(value, int) and _fits_integer(value, dtype))
+    if not fits:
+        raise ValueError(f"JSON Value: {echo(value)} Type: {_type_name(value)} is not of expected type: {dtype}")
+    if dtype in _LARGEST and not _fits_float(value, _LARGEST[dtype]):
+        raise ValueError(f"Cannot convert JSON value: {echo(value)} to {dtype} without loss of precision.")
+    # A lone surrogate, "\ud800", has no UTF-8 form.
+    return value.encode("utf-8", "replace") if dtype == "string" else value
+
+
+def _fits_float(value: float, largest: float) -> bool:
+    # Compared as it is: converting an integer of hundreds of digits would raise.
+    return value != value or value in (math.inf, -math.inf) or -largest <= value <= largest
+
+
+def _fits_integer(value: int, dtype: str) -> bool:
+    bits = _INTEGER_BITS.get(dtype, 0)
+    if dtype.startswith("uint"):
+        return 0 <= value < 1 << bits
+    return -(1 << bits - 1) <= value < 1 << bits - 1 if bits else False
+
+
+def _decode_base64(value: dict[str, Any]) -> bytes:
+    if not is_base64(value):
+        raise ValueError(f"JSON Value: {echo(value)} not formatted correctly for base64 data")
+    text = "".join(value["b64"].split())
+    padded = text + "=" * (-len(text) % 4)
+    if not _BASE64.fullmatch(text) or len(text.rstrip("=")) % 4 == 1:
+        raise ValueError("Unable to base64 decode")
+    try:
+        return base64.b64decode(padded)
+    except ValueError as error:
+        raise ValueError("Unable to base64 decode") from error
+
+
+def _type_name(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value)
+    names = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
+    return names.get(type(value), "Null")
