@@ -301,6 +301,10 @@ def _savedmodel_scorer(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _run_scorer(run_dir: Path) -> Callable[[np.ndarray], np.ndarray]:
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(f"Scoring needs TensorFlow: unset KERAS_BACKEND. Received: {keras.backend.backend()}")
     import tensorflow as tf
 
     from deepfake_tf.data import preprocessing

@@ -4,7 +4,7 @@ RUN_DIR/config.json              what was asked for; data.json: of which data
 RUN_DIR/train_files.txt          the split, a name a line; validation_files.txt beside it
 RUN_DIR/history.csv              a row an epoch
 RUN_DIR/learning_curves.png
-RUN_DIR/tensorboard/
+RUN_DIR/tensorboard/             by the TensorFlow backend only
 RUN_DIR/best.weights.h5          the epoch with the lowest validation loss
 RUN_DIR/checkpoint.json          for --resume: the last finished epoch, and what the callbacks remember
 RUN_DIR/checkpoint-N.weights.h5  network and optimiser after that epoch
@@ -12,24 +12,29 @@ RUN_DIR/checkpoint-N.weights.h5  network and optimiser after that epoch
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
-import math
 import os
-import time
+import random
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
+from deepfake_tf import distribution
+from deepfake_tf.callbacks import BestWeights, Checkpoint, History
 from deepfake_tf.config import FAKE, REAL, TrainingConfig
 from deepfake_tf.data.examples import Examples, split_validation
-from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches, training_batches
 from deepfake_tf.models import build_model
 from deepfake_tf.models.imagenet import load_pretrained
+
+if TYPE_CHECKING:
+    from deepfake_tf.data import in_memory, pipeline
+
+    DecodedImages = pipeline.DecodedImages | in_memory.DecodedImages
 
 CALIBRATION_IMAGES = 256  # to put batch norm back into folded weights
 UNBALANCED_RATIO = 1.2  # class weights above this ratio of the larger to the smaller class
@@ -41,15 +46,20 @@ def train(
     run_dir: str | Path,
     resume: bool = False,
     source: Mapping[str, Any] | None = None,
+    strategy: str = "none",
 ) -> Path:
     """Train a network and fill a run directory.
+
+    Under KERAS_BACKEND=jax the images stay on the device and TensorFlow is not imported: see `data.in_memory`.
 
     Args:
         examples: Examples. Those marked "test" are left out; the rest is split.
         config: TrainingConfig. Ignored with `resume`: the run directory's own is used.
-        run_dir: str or Path. New or empty, unless `resume`.
+        run_dir: str or Path. New or empty, unless `resume`. Of several workers, all must see it.
         resume: bool. Go on from the last finished epoch.
         source: where the examples come from; kept in data.json, so that `deepfake-tf export` finds them.
+        strategy: str. "none", "mirrored" or "multiworker": see `distribution.start`. The batch size is that of all
+            devices together.
 
     Returns:
         The path of the best weights.
@@ -58,12 +68,18 @@ def train(
         ValueError, FileExistsError, FileNotFoundError: each says what was received and what to do.
     """
     run_dir = Path(run_dir)
+    data = _data_module()
+    workers = distribution.start(strategy)
     if resume:
         config = _read_config(run_dir)
-    elif (run_dir / "config.json").exists():
+    elif workers.is_chief and (run_dir / "config.json").exists():
         raise FileExistsError(f"{run_dir} holds a run already. Go on with it by --resume, or name another --run-dir.")
-    keras.utils.set_random_seed(config.seed)
-    images = DecodedImages(
+    if config.batch_size % workers.devices:
+        raise ValueError(
+            f"The batch must divide by the {workers.devices} devices. Received: batch_size={config.batch_size}"
+        )
+    _set_seed(config.seed)
+    images = data.DecodedImages(
         examples.take(np.flatnonzero(np.array(examples.splits) != "test")), config.image_size, "reading images"
     )
     for name, error in images.errors.items():
@@ -79,24 +95,30 @@ def train(
     print(f"training on {training.examples.counts()}, validating on {validation.examples.counts()}")
 
     steps = config.steps_per_epoch or -(-len(training) // config.batch_size)
-    checkpoint = Checkpoint(run_dir)
+    output_dir = workers.output_dir(run_dir)
+    if output_dir != run_dir:
+        _copy_state(run_dir, output_dir)
+    checkpoint = Checkpoint(output_dir)
     if checkpoint.epoch >= config.epochs or checkpoint.stopped:
         print(f"{run_dir} has finished its {checkpoint.epoch} epochs")
         return run_dir / "best.weights.h5"
-    model = build_model(
-        config.model, config.image_size, config.dropout, "mixed_bfloat16" if config.precision == "bfloat16" else None
-    )
+    model = _build(config)
     if not checkpoint.epoch:
         unchanged = dataclasses.replace(config, batch_size=CALIBRATION_IMAGES)
-        calibration_images = next(iter(training_batches(training, unchanged)))[0].numpy()
+        calibration_images = keras.ops.convert_to_numpy(next(iter(data.training_batches(training, unchanged)))[0])
         print(load_pretrained(model, config.weights, calibration_images))
+    if workers.distributed:
+        arrays = model.get_weights()
+        distribution.mirror_variables()
+        model = _build(config)
+        model.set_weights(arrays)
     _compile(model, config, total_steps=steps * config.epochs)
     if checkpoint.epoch:
         checkpoint.restore(model)
         print(f"resuming after epoch {checkpoint.epoch}")
     if not resume:
-        _start_run(run_dir, config, files, source)
-    best = BestWeights(run_dir / "best.weights.h5")
+        _start_run(output_dir, config, files, source)
+    best = BestWeights(output_dir / "best.weights.h5")
     patience = keras.callbacks.EarlyStopping("val_loss", patience=config.early_stopping_patience, verbose=1)
     callbacks = [best, patience]
     remembered = {"best": (best, ["best"]), "early_stopping": (patience, ["best", "wait"])}
@@ -105,24 +127,60 @@ def train(
         callbacks.append(plateau)
         remembered["plateau"] = (plateau, ["best", "wait", "cooldown_counter"])
     checkpoint.remember(remembered)
-    callbacks += [
-        History(run_dir, checkpoint.epoch),
-        keras.callbacks.TensorBoard(str(run_dir / "tensorboard"), write_graph=False),
-        checkpoint,  # last: it saves what the others have decided
-    ]
+    callbacks.append(History(output_dir, checkpoint.epoch))
+    if keras.backend.backend() == "tensorflow":  # which writes TensorBoard's files
+        callbacks.append(keras.callbacks.TensorBoard(str(output_dir / "tensorboard"), write_graph=False))
+    callbacks.append(checkpoint)  # last: it saves what the others have decided
+    share = {"workers": workers} if workers.distributed else {}
     model.fit(
-        training_batches(training, config, first_step=checkpoint.epoch * steps),
-        validation_data=evaluation_batches(validation, config.batch_size),
+        data.training_batches(training, config, first_step=checkpoint.epoch * steps, **share),
+        validation_data=data.evaluation_batches(validation, config.batch_size, **share),
         epochs=config.epochs,
         initial_epoch=checkpoint.epoch,
         steps_per_epoch=steps,
         callbacks=callbacks,
         class_weight=class_weights(training.examples.labels),
-        shuffle=False,  # the pipeline shuffles
-        verbose=1 if os.isatty(1) else 2,
+        shuffle=False,  # the batches come shuffled
+        verbose=(1 if os.isatty(1) else 2) if workers.is_chief else 0,
     )
     checkpoint.finish()
+    workers.wait()
+    if output_dir != run_dir:
+        shutil.rmtree(output_dir)
     return run_dir / "best.weights.h5"
+
+
+def _data_module():
+    """The module that reads, shuffles and augments, by Keras's backend: `data.pipeline` or `data.in_memory`."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        from deepfake_tf.data import pipeline
+
+        return pipeline
+    if backend == "jax":
+        from deepfake_tf.data import in_memory
+
+        return in_memory
+    raise ValueError(f"Training runs on Keras's tensorflow and jax backends. Received: KERAS_BACKEND={backend}")
+
+
+def _set_seed(seed: int) -> None:
+    if keras.backend.backend() == "tensorflow":
+        keras.utils.set_random_seed(seed)
+    else:
+        random.seed(seed)  # where Keras's layers take theirs from; set_random_seed would import TensorFlow
+
+
+def _build(config: TrainingConfig) -> keras.Model:
+    _set_seed(config.seed)  # here too: a network built twice has to get the same dropout
+    policy = "mixed_bfloat16" if config.precision == "bfloat16" else None
+    return build_model(config.model, config.image_size, config.dropout, policy)
+
+
+def _copy_state(run_dir: Path, output_dir: Path) -> None:
+    """What a worker that is not the chief needs to go on where the run was cut."""
+    for file in (*run_dir.glob("checkpoint*"), *run_dir.glob("history.csv")):
+        shutil.copy(file, output_dir)
 
 
 def class_weights(labels: np.ndarray) -> dict[int, float] | None:
@@ -200,147 +258,3 @@ def _compile(model: keras.Model, config: TrainingConfig, total_steps: int) -> No
             keras.metrics.AUC(name="auc", from_logits=True, num_thresholds=1000),
         ],
     )
-
-
-class Checkpoint(keras.callbacks.Callback):
-    """Keeps, after each epoch, all that a resumed run needs to go on as if it had not been cut."""
-
-    def __init__(self, run_dir: Path):
-        super().__init__()
-        self._run_dir = run_dir
-        self._state_file = run_dir / "checkpoint.json"
-        self._remembered: dict[str, tuple[keras.callbacks.Callback, list[str]]] = {}
-        self._state: dict[str, Any] = (
-            json.loads(self._state_file.read_text()) if self._state_file.is_file() else {"epoch": 0}
-        )
-
-    @property
-    def epoch(self) -> int:
-        """How many epochs are finished."""
-        return self._state["epoch"]
-
-    @property
-    def stopped(self) -> bool:
-        """Whether early stopping has ended the run."""
-        return bool(self._state.get("stopped", False))
-
-    def restore(self, model: keras.Model) -> None:
-        """Put the saved network and optimiser into a freshly compiled model."""
-        model.optimizer.build(model.trainable_variables)
-        model.load_weights(self._weights_file())
-        for variable, value in zip(_seed_states(model), self._state["seed_states"], strict=True):
-            variable.assign(value)
-
-    def remember(self, callbacks: dict[str, tuple[keras.callbacks.Callback, list[str]]]) -> None:
-        """Name the callbacks, and the attributes of each, that have to outlive a cut."""
-        self._remembered = callbacks
-
-    def on_train_begin(self, logs=None):
-        # After the other callbacks' own on_train_begin, which resets these very attributes.
-        for name, (callback, attributes) in self._remembered.items():
-            for attribute in attributes:
-                if name in self._state.get("callbacks", {}):
-                    setattr(callback, attribute, self._state["callbacks"][name][attribute])
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._state["epoch"] = epoch + 1
-        self._state["callbacks"] = {
-            name: {attribute: _plain(getattr(callback, attribute)) for attribute in attributes}
-            for name, (callback, attributes) in self._remembered.items()
-        }
-        self._state["seed_states"] = [keras.ops.convert_to_numpy(seed).tolist() for seed in _seed_states(self.model)]
-        # Each epoch has its own file: wherever the run is cut, checkpoint.json names one that fits it.
-        self.model.save_weights(self._weights_file())
-        self._write_state()
-        for file in self._run_dir.glob("checkpoint-*.weights.h5"):
-            if file != self._weights_file():
-                file.unlink()
-
-    def finish(self) -> None:
-        """Note that the run needs no more epochs."""
-        self._state["stopped"] = True
-        self._write_state()
-
-    def _weights_file(self) -> Path:
-        return self._run_dir / f"checkpoint-{self.epoch}.weights.h5"
-
-    def _write_state(self) -> None:
-        temporary = self._state_file.with_suffix(".new")
-        temporary.write_text(json.dumps(self._state, indent=2) + "\n")
-        os.replace(temporary, self._state_file)
-
-
-def _plain(value):
-    return None if value is None else float(value)
-
-
-def _seed_states(model: keras.Model) -> list[keras.Variable]:
-    """How far dropout's random numbers have come: variables that Keras does not save."""
-    return [variable for variable in model.variables if variable.name == "seed_generator_state"]
-
-
-class BestWeights(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the lowest validation loss, in a file that is always whole.
-
-    Loss, not accuracy: calibration is fitted on top of it, and it moves more smoothly.
-    """
-
-    def __init__(self, path: Path):
-        super().__init__()
-        self._path = path
-        self.best = math.inf
-
-    def on_epoch_end(self, epoch, logs=None):
-        if logs["val_loss"] >= self.best:
-            return
-        self.best = logs["val_loss"]
-        temporary = self._path.with_name("new.weights.h5")
-        # Not of the compiled model: its optimiser's state would triple the file.
-        keras.Model(self.model.input, self.model.output).save_weights(temporary)
-        os.replace(temporary, self._path)
-
-
-class History(keras.callbacks.Callback):
-    """A row of history.csv an epoch, and the curves drawn anew."""
-
-    def __init__(self, run_dir: Path, first_epoch: int):
-        super().__init__()
-        self._run_dir = run_dir
-        self._file = run_dir / "history.csv"
-        self._started = 0.0
-        self._rows: list[dict[str, float]] = []
-        if self._file.exists():
-            with self._file.open(newline="") as file:
-                rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-            self._rows = rows[:first_epoch]
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._started = time.time()
-
-    def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch + 1, **{name: round(float(value), 6) for name, value in logs.items()}}
-        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        self._rows.append({**row, "seconds": round(time.time() - self._started, 1)})
-        temporary = self._file.with_suffix(".new")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._rows[-1])
-            writer.writeheader()
-            writer.writerows(self._rows)
-        os.replace(temporary, self._file)
-        plot_learning_curves(self._rows, self._run_dir / "learning_curves.png")
-
-
-def plot_learning_curves(rows: list[dict[str, float]], path: Path) -> None:
-    """Loss and accuracy of training and validation over the epochs, as a PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    epochs = [row["epoch"] for row in rows]
-    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axes.plot(epochs, [row[metric] for row in rows], "o-", label="training")
-        axes.plot(epochs, [row[f"val_{metric}"] for row in rows], "s-", label="validation")
-        axes.set(xlabel="epoch", ylabel=metric)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    figure.savefig(path, dpi=120)

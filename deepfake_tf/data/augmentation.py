@@ -1,21 +1,22 @@
 """Random changes of training images: flip, rotation, shift, zoom, brightness, contrast.
 
 A batch is changed as a function of `draws`, uniform numbers that the caller makes from a seed, so that
-the same seed gives the same images however many threads run, and a resumed run continues exactly.
+the same seed gives the same images however many threads run, and a resumed run continues exactly. Everything is
+`keras.ops`: it runs in tf.data as well as on an accelerator, under any backend.
 """
 
 from __future__ import annotations
 
 import math
 
-import tensorflow as tf
+from keras import ops
 
 from deepfake_tf.config import TrainingConfig
 
 DRAWS_PER_IMAGE = 7  # flip, rotation, shift x, shift y, zoom, brightness, contrast
 
 
-def augment(pixels: tf.Tensor, draws: tf.Tensor, config: TrainingConfig) -> tf.Tensor:
+def augment(pixels, draws, config: TrainingConfig):
     """Change each image of a batch in its own way.
 
     The geometry comes after the resize, on the larger picture: interpolating 32 x 32 pixels in place
@@ -30,30 +31,30 @@ def augment(pixels: tf.Tensor, draws: tf.Tensor, config: TrainingConfig) -> tf.T
     Returns:
         float32 [N, S, S, 3], 0..255.
     """
-    flip, rotation, shift_x, shift_y, zoom, brightness, contrast = tf.unstack(draws, axis=1)
+    flip, rotation, shift_x, shift_y, zoom, brightness, contrast = (draws[:, i] for i in range(DRAWS_PER_IMAGE))
     centred = lambda draw: 2.0 * draw - 1.0  # 0..1 -> -1..1
     if config.flip:
-        pixels = tf.where((flip < 0.5)[:, None, None, None], pixels[:, :, ::-1], pixels)
+        pixels = ops.where((flip < 0.5)[:, None, None, None], pixels[:, :, ::-1], pixels)
     if config.rotation_degrees or config.shift or config.zoom:
-        size = tf.cast(tf.shape(pixels)[1], tf.float32)
+        size = ops.cast(ops.shape(pixels)[1], "float32")
         angle = centred(rotation) * (config.rotation_degrees * math.pi / 180.0)
         offset_x = centred(shift_x) * config.shift * size
         offset_y = centred(shift_y) * config.shift * size
         pixels = _transform(pixels, angle, 1.0 - zoom * config.zoom, offset_x, offset_y, size)
     if config.contrast:
-        mean = tf.reduce_mean(pixels, axis=[1, 2, 3], keepdims=True)
+        mean = ops.mean(pixels, axis=[1, 2, 3], keepdims=True)
         factor = 1.0 + centred(contrast) * config.contrast
         pixels = (pixels - mean) * factor[:, None, None, None] + mean
     if config.brightness:
-        pixels += (centred(brightness) * config.brightness * 255.0)[:, None, None, None]
-    return tf.clip_by_value(pixels, 0.0, 255.0)
+        pixels = pixels + (centred(brightness) * config.brightness * 255.0)[:, None, None, None]
+    return ops.clip(pixels, 0.0, 255.0)
 
 
 def _transform(pixels, angle, scale, offset_x, offset_y, size):
-    cos, sin, centre = scale * tf.cos(angle), scale * tf.sin(angle), (size - 1.0) / 2.0
-    zeros = tf.zeros_like(angle)
+    cos, sin, centre = scale * ops.cos(angle), scale * ops.sin(angle), (size - 1.0) / 2.0
+    zeros = ops.zeros_like(angle)
     # Rows of the projective transform that maps an output point to the input point it is taken from.
-    transforms = tf.stack(
+    transforms = ops.stack(
         [
             cos,
             -sin,
@@ -66,11 +67,6 @@ def _transform(pixels, angle, scale, offset_x, offset_y, size):
         ],
         axis=1,
     )
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=pixels,
-        transforms=transforms,
-        output_shape=tf.shape(pixels)[1:3],
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
-        fill_value=0.0,
+    return ops.image.affine_transform(
+        pixels, transforms, interpolation="bilinear", fill_mode="reflect", data_format="channels_last"
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepfake_tf.config import FAKE, REAL
+from deepfake_tf.data.cifake.archive import load_archive
 from deepfake_tf.data.examples import Examples, concatenate
 from deepfake_tf.data.folders import load_folders
 from deepfake_tf.data.labels_csv import load_csv
@@ -55,7 +56,11 @@ def load_examples(sources: Sequence[str], archive: str | None = None, swap_label
 def _load_one(source: str, archive: str | None) -> Examples:
     path = Path(source)
     if source == CIFAKE:
-        # Not at the top: tensorflow-datasets takes a second to load, which the other sources need not wait for.
+        # Not at the top: Keras and tensorflow-datasets take seconds to load, which the other sources need not wait for.
+        import keras
+
+        if keras.backend.backend() != "tensorflow":
+            return load_archive(archive)
         from deepfake_tf.data.cifake.loading import load_cifake
 
         return load_cifake(archive)

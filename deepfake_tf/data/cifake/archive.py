@@ -11,13 +11,17 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from deepfake_tf.config import LABEL_NAMES
+from deepfake_tf.data.examples import Examples
 from deepfake_tf.progress import progress_bar
 
 COMMIT = "e112a942abaecd02b6b1f6f646c807d56be8fb62"
 REPOSITORY = "https://github.com/jordan-bird/CIFAKE-Real-and-AI-Generated-Synthetic-Images"
 DOWNLOAD_URL = f"{REPOSITORY}/archive/{COMMIT}.zip"
 
+NO_TEST_SPLIT_NOTE = "CIFAKE is at hand without its test split."
 IMAGES_PER_CLASS = {"train": 50_000, "test": 10_000}
 # SHA-256 over the train images in the order of their paths: "DATASET/" + name, NUL, SHA-256 of the file.
 TRAIN_DIGEST = "8b4020b99e405aca103b53c5c73fd08d6562c02d06f78e128ff04870a727462a"
@@ -51,6 +55,27 @@ def read_images(path: str | Path) -> dict[str, bytes]:
         raise ValueError(f"{path} is damaged or cut short ({error}). Get it again: {DOWNLOAD_URL}") from error
     _check(images, path)
     return dict(sorted(images.items()))
+
+
+def load_archive(path: str | Path | None) -> Examples:
+    """What `loading.load_cifake` gives, straight from the archive: tensorflow-datasets would need TensorFlow.
+
+    Raises:
+        FileNotFoundError, ValueError: no path is given, or as `read_images`.
+    """
+    if path is None:
+        raise ValueError(
+            f"Without TensorFlow, CIFAKE is read from an archive: --archive FILE|DIR. Get it: {DOWNLOAD_URL}"
+        )
+    images = read_images(path)
+    names = list(images)
+    return Examples(
+        names=names,
+        labels=np.array([LABEL_NAMES.index(name.split("/")[1]) for name in names], np.int64),
+        files=list(images.values()),
+        splits=[name.partition("/")[0] for name in names],
+        notes=() if any(name.startswith("test/") for name in names) else (NO_TEST_SPLIT_NOTE,),
+    )
 
 
 def fingerprint(path: str | Path) -> str:

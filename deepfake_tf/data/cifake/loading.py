@@ -11,7 +11,7 @@ import numpy as np
 import requests
 import tensorflow_datasets as tfds
 
-from deepfake_tf.data.cifake.archive import DOWNLOAD_URL, fingerprint, read_images
+from deepfake_tf.data.cifake.archive import DOWNLOAD_URL, NO_TEST_SPLIT_NOTE, fingerprint, read_images
 from deepfake_tf.data.cifake.cifake_dataset_builder import Builder
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.progress import progress_bar
@@ -117,5 +117,5 @@ def _read(builder: Builder) -> Examples:
         labels=np.array(labels, np.int64)[order],
         files=[files[i] for i in order],
         splits=[names[i].partition("/")[0] for i in order],
-        notes=() if has_test else ("CIFAKE is at hand without its test split.",),
+        notes=() if has_test else (NO_TEST_SPLIT_NOTE,),
     )
