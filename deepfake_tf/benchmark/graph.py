@@ -1,0 +1,207 @@
+"""The network of a SavedModel as a list of steps, for any library to run: same weights, same graph."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
+
+_SPATIAL = slice(1, 3)  # of [N, H, W, C]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One operation.
+
+    Attributes:
+        kind: str. "convolution", "max_pool", "average_pool", "relu", "add", "scale", "mirror", "mean" or "dense".
+        name: str. What later steps call its result.
+        inputs: names of the tensors that it reads; "images" is the network's input.
+        kernel: float32 [h, w, in, out] of a convolution, [in, out] of a dense step, a number of "scale"; else None.
+        bias: float32 [out] of these two, else None.
+        window, stride, padding: int, pixels; square and symmetric.
+    """
+
+    kind: str
+    name: str
+    inputs: tuple[str, ...]
+    kernel: Any = None
+    bias: np.ndarray | None = None
+    window: int = 0
+    stride: int = 1
+    padding: int = 0
+
+
+def read_steps(model_dir: Path) -> list[Step]:
+    """The steps from images, float32 [N, 224, 224, 3] in -1..1, to the logit [N, 1]: the last one.
+
+    Raises:
+        ValueError: the SavedModel holds no network, or one with operations that are not known here.
+    """
+    return _Reader(network_graph(model_dir)).steps()
+
+
+def network_graph(model_dir: Path) -> tf.Graph:
+    """The one function of a SavedModel that holds its convolutions.
+
+    Raises:
+        ValueError: there is none.
+    """
+    definition = saved_model_pb2.SavedModel.FromString((model_dir / "saved_model.pb").read_bytes())
+    for function in definition.meta_graphs[0].graph_def.library.function:
+        if any(node.op == "Conv2D" for node in function.node_def):
+            return function_def_to_graph(function)
+    raise ValueError(f"{model_dir} holds no network: it was not made by deepfake-tf export")
+
+
+def network_function(model_dir: Path):
+    """The same as a function for TensorFlow, as it is in the file: float32 [N, 224, 224, 3] -> logit [N, 1]."""
+    graph = network_graph(model_dir)
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph.as_graph_def(), name=""), [])
+    element = lambda tensor: wrapped.graph.get_tensor_by_name(tensor.name)
+    return wrapped.prune([element(tensor) for tensor in graph.inputs], element(_logit(graph)))
+
+
+class _Reader:
+    """Follows the graph from its output back to the images."""
+
+    def __init__(self, graph: tf.Graph):
+        self._graph = graph
+        self._steps: dict[str, Step] = {}
+        self._constants: dict[str, np.ndarray | None] = {}
+
+    def steps(self) -> list[Step]:
+        self._visit(_logit(self._graph))
+        return list(self._steps.values())
+
+    def _visit(self, tensor: tf.Tensor) -> str:
+        """The name of the step behind a tensor, which it adds after all that it needs."""
+        operation = tensor.op
+        if operation.type == "Placeholder":
+            return "images"
+        if operation.type in ("Identity", "Cast"):
+            return self._visit(operation.inputs[0])
+        if operation.name not in self._steps:
+            self._steps[operation.name] = self._step(operation)
+        return operation.name
+
+    def _step(self, operation: tf.Operation) -> Step:
+        kind, first = operation.type, operation.inputs[0]
+        if kind == "BiasAdd" or (kind == "AddV2" and self._constant(operation.inputs[1]) is not None):
+            return self._with_bias(operation)
+        if kind in ("MaxPool", "AvgPool"):
+            return self._pooling(operation)
+        if kind == "AddV2":
+            return Step("add", operation.name, tuple(self._visit(tensor) for tensor in operation.inputs))
+        if kind == "Relu":
+            return Step("relu", operation.name, (self._visit(first),))
+        if kind == "Mean":
+            return Step("mean", operation.name, (self._visit(first),))
+        if kind == "ReverseV2":
+            return Step("mirror", operation.name, (self._visit(first),))
+        factor = self._constant(operation.inputs[1]) if kind in ("Mul", "RealDiv") else None
+        if factor is not None and factor.size == 1:
+            number = float(factor.ravel()[0])
+            return Step("scale", operation.name, (self._visit(first),), 1 / number if kind == "RealDiv" else number)
+        raise ValueError(
+            f"the network holds {kind} ({operation.name}), which is not known here: export it again, with batch norm "
+            f"folded, by this version of deepfake-tf"
+        )
+
+    def _with_bias(self, operation: tf.Operation) -> Step:
+        producer, bias = operation.inputs[0].op, self._constant(operation.inputs[1])
+        kernel = self._constant(producer.inputs[1]) if producer.type in ("Conv2D", "MatMul") else None
+        if kernel is None or bias is None:
+            raise ValueError(f"{operation.name} adds a bias to {producer.type}: export the model again")
+        if producer.type == "MatMul":
+            return Step("dense", operation.name, (self._visit(producer.inputs[0]),), kernel, bias)
+        source, padding = self._padding(producer, kernel.shape[0])
+        stride = producer.get_attr("strides")[1]
+        return Step(
+            "convolution", operation.name, (self._visit(source),), kernel, bias, kernel.shape[0], stride, padding
+        )
+
+    def _pooling(self, operation: tf.Operation) -> Step:
+        window, stride = operation.get_attr("ksize")[1], operation.get_attr("strides")[1]
+        source, padding = self._padding(operation, window)
+        kind = "max_pool" if operation.type == "MaxPool" else "average_pool"
+        return Step(kind, operation.name, (self._visit(source),), None, None, window, stride, padding)
+
+    def _padding(self, operation: tf.Operation, window: int) -> tuple[tf.Tensor, int]:
+        """What it reads, and the pixels around that: its own, or those of a Pad before it."""
+        source = operation.inputs[0]
+        if operation.get_attr("padding") == b"SAME":
+            return source, window // 2
+        if source.op.type != "Pad":
+            return source, 0
+        paddings = self._constant(source.op.inputs[1])
+        if paddings is None or len(set(paddings[_SPATIAL].ravel())) > 1:
+            raise ValueError(f"{source.op.name} pads unevenly, which is not known here. Received: {paddings}")
+        return source.op.inputs[0], int(paddings[1, 0])
+
+    def _constant(self, tensor: tf.Tensor) -> np.ndarray | None:
+        """The value of a constant as float32 or integer, None where it depends on the images."""
+        operation = tensor.op
+        if operation.type in ("Identity", "Cast"):
+            return self._constant(operation.inputs[0])
+        if operation.type in ("Reshape", "Squeeze"):  # of a bias
+            value = self._constant(operation.inputs[0])
+            return None if value is None else value.ravel()
+        if operation.type != "Const":
+            return None
+        value = tf.make_ndarray(operation.get_attr("value"))
+        return value if value.dtype.kind == "i" else value.astype(np.float32)
+
+
+def _logit(graph: tf.Graph) -> tf.Tensor:
+    """The output with one column; the other one is the feature map."""
+    return next(tensor for tensor in graph.outputs if tensor.shape.rank == 2)
+
+
+def run_in_tensorflow(steps: list[Step], dtype: tf.DType = tf.float32):
+    """A compiled function of the steps: float32 [N, 224, 224, 3] -> logit, float32 [N, 1].
+
+    Args:
+        steps: of `read_steps`.
+        dtype: the type of weights and arithmetic up to the mean, as `deepfake-tf export --precision` has it.
+    """
+
+    def run(images):
+        found = {"images": images}
+        for step in steps:
+            found[step.name] = _IN_TENSORFLOW[step.kind](step, dtype, *(found[name] for name in step.inputs))
+        return found[steps[-1].name]
+
+    shape = tf.TensorSpec([None, 224, 224, 3], tf.float32)
+    return tf.function(run, input_signature=[shape]).get_concrete_function()
+
+
+def _convolution(step: Step, dtype: tf.DType, x: tf.Tensor) -> tf.Tensor:
+    paddings = [[0, 0], [step.padding] * 2, [step.padding] * 2, [0, 0]]
+    x, padding = (x, "SAME") if step.stride == 1 else (tf.pad(x, paddings), "VALID")
+    x = tf.nn.conv2d(tf.cast(x, dtype), tf.constant(step.kernel, dtype), step.stride, padding)
+    return tf.nn.bias_add(x, tf.constant(step.bias, dtype))
+
+
+def _max_pool(step: Step, dtype: tf.DType, x: tf.Tensor) -> tf.Tensor:
+    paddings = [[0, 0], [step.padding] * 2, [step.padding] * 2, [0, 0]]
+    return tf.nn.max_pool2d(tf.pad(x, paddings), step.window, step.stride, "VALID")
+
+
+_IN_TENSORFLOW: Mapping[str, Any] = {
+    "convolution": _convolution,
+    "max_pool": _max_pool,
+    "average_pool": lambda step, dtype, x: tf.nn.avg_pool2d(x, step.window, step.stride, "VALID"),
+    "relu": lambda step, dtype, x: tf.nn.relu(x),
+    "add": lambda step, dtype, x, y: x + y,
+    "scale": lambda step, dtype, x: x * tf.cast(step.kernel, x.dtype),
+    "mirror": lambda step, dtype, x: tf.reverse(x, [2]),
+    "mean": lambda step, dtype, x: tf.reduce_mean(tf.cast(x, tf.float32), axis=[1, 2]),
+    "dense": lambda step, dtype, x: x @ tf.constant(step.kernel) + tf.constant(step.bias),
+}
