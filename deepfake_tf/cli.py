@@ -148,6 +148,12 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--no-audit", action="store_true", help="skip the look at the data before the start")
     _add_training_options(command)
 
+    command = add("average", average, "Average the weights of a run and of one that was trained on from it.")
+    command.add_argument("first", metavar="RUN_DIR")
+    command.add_argument("second", metavar="RUN_DIR")
+    command.add_argument("--share", type=float, required=True, help="of the second, 0 to 1")
+    command.add_argument("--run-dir", required=True, metavar="DIR", help="new; evaluate and export take it as any run")
+
     command = add("evaluate", evaluate, "Measure a run directory or a SavedModel on labelled images.")
     _add_data_options(command)
     command.add_argument("--model", metavar="DIR", help="a run directory or a SavedModel; default: the one that ships")
@@ -311,13 +317,22 @@ def train(options: argparse.Namespace) -> int:
     if options.resume and recipes.is_recipe(run_dir):
         weights = recipes.resume_stages(examples, run_dir, source, options.strategy)
     elif not options.resume and len(stages) > 1:
-        weights = recipes.train_stages(examples, stages, run_dir, source, options.strategy)
+        weights = recipes.train_stages(
+            examples, stages, run_dir, source, options.strategy, recipes.AVERAGED_SHARES.get(options.recipe)
+        )
     else:
         from deepfake_tf.training import train as train_one
 
         config = TrainingConfig() if options.resume else stages[0]  # a resumed run has its own
         weights = train_one(examples, config, run_dir, options.resume, source, options.strategy)
     print(f"best weights: {weights} ({time.monotonic() - started:.0f} s)")
+    return EXIT_OK
+
+
+def average(options: argparse.Namespace) -> int:
+    from deepfake_tf.weight_averaging import average_runs
+
+    print(f"weights: {average_runs(options.first, options.second, options.share, options.run_dir)}")
     return EXIT_OK
 
 

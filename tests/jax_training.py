@@ -64,7 +64,7 @@ def make_examples(per_class: int):
     return Examples([str(index) for index in range(len(files))], labels, files, [""] * len(files))
 
 
-def build_tiny_network(name, image_size, dropout, dtype):
+def build_tiny_network(name, image_size, dropout=0.0, dtype=None):
     """One convolution with all that replicas have to agree on: batch norm, dropout, a head."""
     import keras
 

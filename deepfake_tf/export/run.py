@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import platform
 import subprocess
 from pathlib import Path
@@ -24,6 +25,7 @@ from deepfake_tf.export.litert import export_litert, square_pixels
 from deepfake_tf.export.savedmodel import export_savedmodel, freeze
 from deepfake_tf.models import build_model, flip_averaged, with_features
 from deepfake_tf.progress import progress_bar
+from deepfake_tf.weight_averaging import AVERAGE_FILE
 
 DOMAIN_TRAINING_IMAGES = 5_000  # of the training split, for the class means and the covariance
 REPRESENTATIVE_IMAGES = 200  # of those, for the ranges of full-integer int8
@@ -78,6 +80,8 @@ def export_run(
     card = _model_card(config, calibration, domain, labels, logits, training, validation)
     card["input"]["flip_averaging"] = flip_averaging
     card["precision"] = precision
+    if (run_dir / AVERAGE_FILE).is_file():
+        card["averaged"] = json.loads((run_dir / AVERAGE_FILE).read_text())  # run directory -> its share of the weights
     if precision != "float32":
         exact, _ = _run_network(freeze(with_features(model)), validation_images, "measuring in float32")
         card["against_float32"] = _compare(labels, logits, exact, calibration)
