@@ -1,13 +1,11 @@
 # On a fresh machine: `make demo` runs the shipped model, `make app` the web page, `make test` the whole suite. Each sets up what it needs.
-# The demo needs a few small packages where the shipped model has its .tflite, TensorFlow where it has not.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO_EXTRA := $(if $(wildcard saved_model/deepfake.tflite),lite,full)
 
-.PHONY: demo app test check format notebooks clean
+.PHONY: demo app test check format clean
 
-demo: $(VENV)/.installed-$(DEMO_EXTRA)
+demo: $(VENV)/.installed-lite
 	$(BIN)/deepfake-tf demo
 
 app: $(VENV)/.installed-full
@@ -20,9 +18,6 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-notebooks: $(VENV)/.installed-dev # runs both and stores what they print; ARGUMENTS="--set WEIGHTS=file" where there is no network
-	$(BIN)/python notebooks/execute.py $(ARGUMENTS)
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

@@ -8,6 +8,7 @@ Framework for Detecting Out-of-Distribution Samples", https://arxiv.org/abs/1807
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -15,6 +16,7 @@ from scipy.special import expit
 
 BAND_ACCURACY = 0.997  # of the validation images outside the uncertain band, at least
 DOMAIN_PERCENTILE = 99.5  # of validation images count as in domain by their distance
+ROUGHNESS_PERCENTILE = 99.9  # of validation images count as in domain by their roughness
 SIZE_TOLERANCE = 2.0  # in domain: from half the smallest to twice the largest training side
 COVARIANCE_SHRINKAGE = 1e-3  # of the mean variance, added to the diagonal: keeps the inverse tame
 
@@ -43,6 +45,7 @@ class Domain:
         means: float32 [2, C]. Mean pooled features of REAL and of FAKE.
         whitening: float32 [C, C]. W with W W^T the inverse of the covariance that both classes share.
         threshold: float. The Mahalanobis distance to the nearer class above which an image is far.
+        roughness_limit: float. The roughness above which an image is noise; see `export.savedmodel.roughness`.
     """
 
     min_side: int
@@ -50,6 +53,7 @@ class Domain:
     means: np.ndarray
     whitening: np.ndarray
     threshold: float
+    roughness_limit: float = math.inf
 
     @property
     def accepted_sides(self) -> tuple[int, int]:
@@ -92,14 +96,16 @@ def fit_domain(
     training_labels: np.ndarray,
     validation_features: np.ndarray,
     sizes: np.ndarray,
+    validation_roughness: np.ndarray | None = None,
 ) -> Domain:
-    """Fit class means and a shared covariance on training features, and the limit on validation.
+    """Fit class means and a shared covariance on training features, and the limits on validation.
 
     Args:
         training_features: float32 [N, C]. Pooled features.
         training_labels: int64 [N]; 1 = FAKE, 0 = REAL.
         validation_features: float32 [M, C].
         sizes: int32 [K, 2]. Widths and heights of the training images, as stored.
+        validation_roughness: float32 [M], of `export.savedmodel.roughness`; None leaves it without a limit.
     """
     features = training_features.astype(np.float64)
     means = np.stack([features[training_labels == label].mean(axis=0) for label in (0, 1)])
@@ -114,6 +120,11 @@ def fit_domain(
         means=means.astype(np.float32),
         whitening=whitening.astype(np.float32),
         threshold=float(np.percentile(distances, DOMAIN_PERCENTILE)),
+        roughness_limit=(
+            math.inf
+            if validation_roughness is None
+            else float(np.percentile(validation_roughness, ROUGHNESS_PERCENTILE))
+        ),
     )
 
 

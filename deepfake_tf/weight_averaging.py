@@ -60,7 +60,9 @@ def average_runs(first: str | Path, second: str | Path, share: float, run_dir: s
     for file in (*_SPLIT_FILES, "data.json"):
         if (second / file).is_file():
             shutil.copyfile(second / file, run_dir / file)
-    (run_dir / AVERAGE_FILE).write_text(json.dumps({str(first): 1 - share, str(second): share}, indent=2) + "\n")
+    (run_dir / AVERAGE_FILE).write_text(
+        json.dumps({str(first): round(1 - share, 6), str(second): share}, indent=2) + "\n"
+    )
     model.save_weights(run_dir / "best.weights.h5")
     (run_dir / "config.json").write_text(configs[1].to_json())  # last: with it this is a run
     return run_dir / "best.weights.h5"

@@ -52,3 +52,12 @@ def test_domain_accepts_validation_and_refuses_what_is_far():
     assert domain_distance(near, domain.means, domain.whitening)[0] <= domain.threshold
     assert domain_distance(far, domain.means, domain.whitening)[0] > domain.threshold
     assert domain.accepted_sides == (16, 64)
+
+
+def test_the_roughest_images_are_the_limit():
+    generator = np.random.default_rng(0)
+    features, labels = generator.normal(size=(400, 4)), np.arange(400) % 2
+    rough = generator.uniform(size=100)
+    limit = lambda *more: fit_domain(features, labels, features[:100], np.array([[32, 32]]), *more).roughness_limit
+    assert limit(rough) == pytest.approx(rough.max(), abs=0.01)
+    assert limit() == np.inf

@@ -27,7 +27,7 @@ from deepfake_tf import config
 from deepfake_tf.calibration import Calibration, Domain
 from deepfake_tf.data import preprocessing
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
-from deepfake_tf.export.savedmodel import freeze
+from deepfake_tf.export.savedmodel import freeze, roughness
 from deepfake_tf.models import HEAD_LAYER, with_features
 from deepfake_tf.output import write_whole
 
@@ -107,7 +107,8 @@ class MobileGraph(tf.Module):
     @tf.function
     def score(self, pixels):
         """uint8 [N, 224, 224, 3] -> dict of `OUTPUTS`: heatmap float32 [N, h, w], the others float32 [N, 1]."""
-        features = self._network(preprocessing.normalise(pixels))["features"]
+        images = preprocessing.normalise(pixels)
+        features = self._network(images)["features"]
         with tf.name_scope(_DECISION_SCOPE):
             # Products and sums where matmul would do: the converter takes every matmul's weights to eight bits.
             evidence = tf.reduce_sum(features * self._kernel, axis=-1)
@@ -126,7 +127,10 @@ class MobileGraph(tf.Module):
                 "probability": probability,
                 "heatmap": heatmap / tf.maximum(peak, np.finfo(np.float32).tiny),
                 "logit": logit,
-                "distance": tf.sqrt(tf.minimum(*squared)),
+                "distance": tf.maximum(
+                    tf.sqrt(tf.minimum(*squared)),
+                    self._domain.threshold * roughness(images)[:, None] / self._domain.roughness_limit,
+                ),
             }
 
 
@@ -237,7 +241,7 @@ def _describe(calibration: Calibration, domain: Domain, card: dict[str, Any], va
             "probability": "float32 [1, 1], 0..1: P(FAKE) after calibration",
             "heatmap": "float32 [1, h, w], 0..1: Grad-CAM of the label",
             "logit": "float32 [1, 1]: before calibration",
-            "distance": "float32 [1, 1]: Mahalanobis distance to the training data",
+            "distance": "float32 [1, 1]: from the training data, by features (Mahalanobis) or by roughness, the larger",
         },
         "decision": {
             "threshold": calibration.threshold,

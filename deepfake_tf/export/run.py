@@ -22,7 +22,7 @@ from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
 from deepfake_tf.export.folding import fold_batch_norm
 from deepfake_tf.export.litert import export_litert, square_pixels
-from deepfake_tf.export.savedmodel import export_savedmodel, freeze
+from deepfake_tf.export.savedmodel import export_savedmodel, freeze, roughness
 from deepfake_tf.models import build_model, flip_averaged, with_features
 from deepfake_tf.progress import progress_bar
 from deepfake_tf.weight_averaging import AVERAGE_FILE
@@ -72,18 +72,22 @@ def export_run(
     sample = np.random.default_rng(config.seed).permutation(len(training))[:DOMAIN_TRAINING_IMAGES]
     sample_images = DecodedImages(training.take(np.sort(sample)), IMAGE_SIZE, "reading training images")
     validation_images = DecodedImages(validation, IMAGE_SIZE, "reading validation images")
-    _, training_features = _run_network(network, sample_images, "measuring training images")
-    logits, validation_features = _run_network(network, validation_images, "measuring validation images")
+    _, training_features, _ = _run_network(network, sample_images, "measuring training images")
+    logits, validation_features, validation_roughness = _run_network(
+        network, validation_images, "measuring validation images"
+    )
     labels = validation_images.examples.labels
     calibration = fit_calibration(labels, logits)
-    domain = fit_domain(training_features, sample_images.examples.labels, validation_features, sample_images.sizes)
+    domain = fit_domain(
+        training_features, sample_images.examples.labels, validation_features, sample_images.sizes, validation_roughness
+    )
     card = _model_card(config, calibration, domain, labels, logits, training, validation)
     card["input"]["flip_averaging"] = flip_averaging
     card["precision"] = precision
     if (run_dir / AVERAGE_FILE).is_file():
         card["averaged"] = json.loads((run_dir / AVERAGE_FILE).read_text())  # run directory -> its share of the weights
     if precision != "float32":
-        exact, _ = _run_network(freeze(with_features(model)), validation_images, "measuring in float32")
+        exact, _, _ = _run_network(freeze(with_features(model)), validation_images, "measuring in float32")
         card["against_float32"] = _compare(labels, logits, exact, calibration)
     # The classes in turns, like the requests to come.
     order = np.argsort(_alternate(labels), kind="stable")
@@ -121,16 +125,17 @@ def _round_kernels(model: keras.Model) -> None:
             variable.assign(keras.ops.cast(keras.ops.cast(variable, "float16"), "float32"))
 
 
-def _run_network(network, images: DecodedImages, description: str) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 [N] and pooled features float32 [N, C], by the frozen network that is exported."""
-    logits, features = [], []
+def _run_network(network, images: DecodedImages, description: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits float32 [N], pooled features float32 [N, C] and roughness float32 [N], by what is exported."""
+    logits, features, rough = [], [], []
     with progress_bar(len(images), description, "image") as bar:
         for pixels, _ in evaluation_batches(images, BATCH_SIZE):
             outputs = network(pixels)
             logits.append(outputs["logit"].numpy()[:, 0])
             features.append(tf.reduce_mean(outputs["features"], axis=[1, 2]).numpy())
+            rough.append(roughness(pixels).numpy())
             bar.update(len(logits[-1]))
-    return np.concatenate(logits), np.concatenate(features)
+    return np.concatenate(logits), np.concatenate(features), np.concatenate(rough)
 
 
 def _compare(labels: np.ndarray, logits: np.ndarray, exact: np.ndarray, calibration: Calibration) -> dict:
@@ -195,6 +200,7 @@ def _model_card(
             "sides_seen_in_training": [domain.min_side, domain.max_side],
             "sides_accepted": list(domain.accepted_sides),
             "mahalanobis_threshold": domain.threshold,
+            "roughness_limit": domain.roughness_limit,
             "validation_percentile": DOMAIN_PERCENTILE,
         },
         "data": {

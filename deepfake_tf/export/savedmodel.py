@@ -141,12 +141,14 @@ class DetectorModule(tf.Module):
         count = tf.shape(pixels)[0]
         # The fused convolutions refuse an empty batch: it travels as one black image, cut off again.
         pixels = tf.pad(pixels, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        outputs = self._network(preprocessing.normalise(pixels))
+        images = preprocessing.normalise(pixels)
+        outputs = self._network(images)
+        images = images[:count]
         outputs = {name: output[:count] for name, output in outputs.items()}
         logit = outputs["logit"][:, 0]
         probability = tf.sigmoid(logit / self._calibration.temperature)
         is_valid = status == _OK
-        reason = self._reason(outputs["features"], width, height)
+        reason = self._reason(outputs["features"], roughness(images), width, height)
         in_domain = is_valid & (reason == "")
         is_fake = probability >= self._calibration.threshold
         real, fake = config.LABEL_NAMES
@@ -167,7 +169,7 @@ class DetectorModule(tf.Module):
         }
         return rows, outputs["features"]
 
-    def _reason(self, features, width, height):
+    def _reason(self, features, rough, width, height):
         """string [N]: why an image is out of domain, or empty."""
         domain = self._domain
         low, high = domain.accepted_sides
@@ -177,12 +179,28 @@ class DetectorModule(tf.Module):
             tf.reduce_sum(tf.square(tf.matmul(pooled - mean, tf.constant(domain.whitening))), axis=1)
             for mean in domain.means
         ]
-        distance = tf.sqrt(tf.minimum(*squared))
+        # Noise is what a network that was trained on noisy images no longer sees: its pixels give it away.
+        distance = tf.maximum(tf.sqrt(tf.minimum(*squared)), domain.threshold * rough / domain.roughness_limit)
         seen = f"{domain.min_side}" if domain.min_side == domain.max_side else f"{domain.min_side} to {domain.max_side}"
         size = tf.strings.join([tf.strings.as_string(width), " x ", tf.strings.as_string(height)])
         size_reason = tf.strings.join([size, f" pixels: the model was trained and measured on sides of {seen} pixels"])
         looks = "unlike the images that the model was trained and measured on"
         return tf.where(wrong_size, size_reason, tf.where(distance > domain.threshold, looks, ""))
+
+
+def roughness(images):
+    """How unlike neighbours are: the mean difference of pixels a 32nd of the side apart.
+
+    Args:
+        images: float32 [N, 224, 224, 3], -1..1.
+
+    Returns:
+        float32 [N], 0..2.
+    """
+    step = config.IMAGE_SIZE // 32
+    across = tf.reduce_mean(tf.abs(images[:, :, step:] - images[:, :, :-step]), axis=[1, 2, 3])
+    down = tf.reduce_mean(tf.abs(images[:, step:] - images[:, :-step]), axis=[1, 2, 3])
+    return (across + down) / 2.0
 
 
 def freeze(model: keras.Model, precision: str = "float32"):
