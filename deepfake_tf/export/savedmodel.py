@@ -175,10 +175,8 @@ class DetectorModule(tf.Module):
         low, high = domain.accepted_sides
         wrong_size = (tf.minimum(width, height) < low) | (tf.maximum(width, height) > high)
         pooled = tf.reduce_mean(features, axis=[1, 2])
-        squared = [
-            tf.reduce_sum(tf.square(tf.matmul(pooled - mean, tf.constant(domain.whitening))), axis=1)
-            for mean in domain.means
-        ]
+        whitened = tf.matmul(pooled, tf.constant(domain.whitening))
+        squared = [tf.reduce_sum(tf.square(whitened - mean @ domain.whitening), axis=1) for mean in domain.means]
         # Noise is what a network that was trained on noisy images no longer sees: its pixels give it away.
         distance = tf.maximum(tf.sqrt(tf.minimum(*squared)), domain.threshold * rough / domain.roughness_limit)
         seen = f"{domain.min_side}" if domain.min_side == domain.max_side else f"{domain.min_side} to {domain.max_side}"
