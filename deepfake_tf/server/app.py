@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import requests
 
 from deepfake_tf.inference.detector import find_model
 from deepfake_tf.inference.tf_serving_engine import connect
+from deepfake_tf.server.signals import interrupted_by_signals
 
 PAGE = Path(__file__).parents[2] / "streamlit_app" / "app.py"
 START_TIMEOUT_SECONDS = 180
@@ -44,27 +44,21 @@ def run_app(options: AppOptions) -> None:
     """
     if not PAGE.is_file():
         raise FileNotFoundError(f"{PAGE} does not exist: the page is part of the repository, not of the package")
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with contextlib.ExitStack() as stack:
-            url = options.url or os.environ.get("DEEPFAKE_TF_URL")
-            children = []
-            if not url:
-                server, url = _start_server(options, stack)
-                children.append(server)
-            port = options.port or _free_port(options.host)
-            children.append(stack.enter_context(_child(_page_command(options.host, port), {"DEEPFAKE_TF_URL": url})))
-            address = f"http://{'127.0.0.1' if options.host == '0.0.0.0' else options.host}:{port}"
-            _wait_for(lambda: _answers(f"{address}/_stcore/health"), children[-1], "the page")
-            print(address, flush=True)
-            while all(child.process.poll() is None for child in children):
-                time.sleep(0.2)
-            ended = next(child for child in children if child.process.poll() is not None)
-            raise OSError(f"{ended.output()}\nit ended by itself, so that the page was closed")
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    with interrupted_by_signals(), contextlib.ExitStack() as stack:
+        url = options.url or os.environ.get("DEEPFAKE_TF_URL")
+        children = []
+        if not url:
+            server, url = _start_server(options, stack)
+            children.append(server)
+        port = options.port or _free_port(options.host)
+        children.append(stack.enter_context(_child(_page_command(options.host, port), {"DEEPFAKE_TF_URL": url})))
+        address = f"http://{'127.0.0.1' if options.host == '0.0.0.0' else options.host}:{port}"
+        _wait_for(lambda: _answers(f"{address}/_stcore/health"), children[-1], "the page")
+        print(address, flush=True)
+        while all(child.process.poll() is None for child in children):
+            time.sleep(0.2)
+        ended = next(child for child in children if child.process.poll() is not None)
+        raise OSError(f"{ended.output()}\nit ended by itself, so that the page was closed")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-import signal
 import socket
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from deepfake_tf.inference.tf_serving_engine import MODEL_NAME, RestEngine, conn
 from deepfake_tf.server import SAMPLE, tensorflow_serving
 from deepfake_tf.server.gateway import build_remote_gateway
 from deepfake_tf.server.request_body import BodyReader
+from deepfake_tf.server.signals import interrupted_by_signals
 
 STABLE = "stable"  # the label whose version answers uploads
 ENGINES = ("auto", "tensorflow_model_server", "docker", "local")
@@ -74,8 +74,7 @@ def serve(options: ServeOptions) -> None:
         OSError: a port is in use, or the model server does not start, or it ended by itself.
     """
     # What uvicorn does not catch itself, such as a signal while the model loads, ends this function too.
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with interrupted_by_signals():
         if options.upstream is not None:
             _serve_gateway(options.upstream, options)
             return
@@ -85,10 +84,6 @@ def serve(options: ServeOptions) -> None:
             _serve_local(folders, options)
         else:
             _serve_with_child(engine, folders, options)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _best_engine() -> str:
