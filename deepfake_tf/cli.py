@@ -598,15 +598,11 @@ def _add_training_options(command: argparse.ArgumentParser) -> None:
     )
     for field in dataclasses.fields(TrainingConfig):
         flag = "--" + field.name.replace("_", "-")
+        text = "; ".join(filter(None, [field.metadata.get("help"), f"default: {field.default}"]))
         if isinstance(field.default, bool):
-            command.add_argument(flag, action=argparse.BooleanOptionalAction, help=f"default: {field.default}")
+            command.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
         else:
-            command.add_argument(
-                flag,
-                type=type(field.default),
-                choices=choices.get(field.name),
-                help=f"default: {field.default}",
-            )
+            command.add_argument(flag, type=type(field.default), choices=choices.get(field.name), help=text)
 
 
 def _data_options(options: argparse.Namespace) -> dict:

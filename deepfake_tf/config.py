@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 # --- labels: 1 = FAKE, 0 = REAL, everywhere ---------------------------------------------------
 REAL = 0
@@ -34,6 +35,11 @@ RECIPE_NAMES = ("original", "fast", "best")  # of `recipes`
 STRATEGIES = ("none", "mirrored", "multiworker")  # of `distribution`
 
 
+def _option(default: Any, text: str) -> Any:
+    """A field of `TrainingConfig`, with the text that `deepfake-tf train --help` prints."""
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """Everything that decides the outcome of a training run; the defaults are the original's.
@@ -43,29 +49,31 @@ class TrainingConfig:
     """
 
     model: str = "resnet18"
-    weights: str = "imagenet"  # "imagenet", "none", or a .weights.h5/.npz/.safetensors file
-    image_size: int = IMAGE_SIZE  # pixels; smaller trains faster (progressive resizing)
+    weights: str = _option(
+        "imagenet", "imagenet, none, a .weights.h5, .npz or .safetensors file, or a SavedModel folder"
+    )
+    image_size: int = _option(IMAGE_SIZE, "pixels; smaller trains faster")
     epochs: int = 10
     batch_size: int = 32
     learning_rate: float = 1e-4
-    optimizer: str = "adam"  # "adam", or "adamw" with weight_decay
-    weight_decay: float = 0.0  # of AdamW, decoupled from the gradient
-    schedule: str = "plateau"  # "plateau": divide by 5 when stuck; "cosine": warm up, then decay to 0
-    warmup_fraction: float = 0.1  # of all steps, linear, with the cosine schedule
-    validation_fraction: float = 0.2  # of each class, duplicates kept on one side
+    optimizer: str = _option("adam", "adam, or adamw with weight decay")
+    weight_decay: float = _option(0.0, "of AdamW, decoupled from the gradient")
+    schedule: str = _option("plateau", "plateau: divide by 5 when stuck; cosine: warm up, then decay to 0")
+    warmup_fraction: float = _option(0.1, "of all steps, linear, with the cosine schedule")
+    validation_fraction: float = _option(0.2, "of each class; duplicates stay on one side")
     label_smoothing: float = 0.0
-    dropout: float = 0.2  # before the head
-    rotation_degrees: float = 10.0  # augmentation: uniform in +-
-    brightness: float = 0.2  # augmentation: uniform in +-, a fraction of the full range
-    contrast: float = 0.0  # augmentation: factor uniform in 1 +-
-    shift: float = 0.0  # augmentation: uniform in +-, a fraction of the image's side
-    zoom: float = 0.0  # augmentation: the share of the sides that is cut off, uniform from 0
-    degradation: float = 0.0  # augmentation: the share of images with JPEG, blur, noise, scaling or no colour
-    flip: bool = True  # augmentation: left-right, every second image
-    precision: str = "float32"  # or "bfloat16": compute type; variables stay float32
-    early_stopping_patience: int = 3  # epochs without a better validation loss
-    steps_per_epoch: int = 0  # 0: the whole training set; else so many batches between checkpoints
-    seed: int = 0  # of the split, the initial weights, the shuffling and the augmentation
+    dropout: float = _option(0.2, "before the head")
+    rotation_degrees: float = _option(10.0, "augmentation: uniform in +-")
+    brightness: float = _option(0.2, "augmentation: uniform in +-, a fraction of the full range")
+    contrast: float = _option(0.0, "augmentation: factor uniform in 1 +-")
+    shift: float = _option(0.0, "augmentation: uniform in +-, a fraction of the image's side")
+    zoom: float = _option(0.0, "augmentation: the share of the sides that is cut off, uniform from 0")
+    degradation: float = _option(0.0, "augmentation: the share of images with JPEG, blur, noise, scaling or no colour")
+    flip: bool = _option(True, "augmentation: left-right, every second image")
+    precision: str = _option("float32", "compute type; variables stay float32")
+    early_stopping_patience: int = _option(3, "epochs without a better validation loss")
+    steps_per_epoch: int = _option(0, "0: the whole training set; else so many batches between checkpoints")
+    seed: int = _option(0, "of the split, the initial weights, the shuffling and the augmentation")
 
     def __post_init__(self):
         _check_choice("model", self.model, MODEL_NAMES)

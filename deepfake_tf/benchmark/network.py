@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from deepfake_tf.benchmark.graph import network_function, read_steps, run_in_tensorflow
 from deepfake_tf.benchmark.measuring import Row, row, time_in_turns
 from deepfake_tf.benchmark.peers import build_peers
+from deepfake_tf.export.graph import network_function, read_steps, run_in_tensorflow
 from deepfake_tf.inference.detector import find_model
 
 SECTION = "network"

@@ -27,7 +27,8 @@ def load_pretrained(model: keras.Model, weights: str, calibration_images: np.nda
         model: keras.Model. Built by `deepfake_tf.models.build_model`.
         weights: str. "none" leaves the fresh weights; "imagenet" downloads the published ones;
             else a file: `.weights.h5` of an earlier run, `.safetensors` or `.npz` in torchvision's
-            names and layout. An `.npz` with batch norm folded into the convolutions is accepted.
+            names and layout, where batch norm may be folded into the convolutions; or the folder of an
+            exported ResNet-18 SavedModel, such as the shipped one.
         calibration_images: float32 [N, H, W, 3], -1..1. A few hundred training images; needed only
             where batch norm has to be put back from folded weights.
 
@@ -46,17 +47,22 @@ def load_pretrained(model: keras.Model, weights: str, calibration_images: np.nda
                 model.get_layer(layer.name).set_weights(layer.get_weights())
         return "ImageNet weights of keras.applications; fresh: fc"
     path = Path(_download_resnet18() if weights == "imagenet" else weights)
-    if not path.is_file():
+    exported = (path / "saved_model.pb").is_file()
+    if not path.is_file() and not exported:
         raise FileNotFoundError(
-            f"No such weights file. Give 'imagenet', 'none', or a .weights.h5, .safetensors or .npz file. "
-            f"Received: weights={weights!r}"
+            f"No such weights. Give 'imagenet', 'none', a .weights.h5, .safetensors or .npz file, or the folder of a "
+            f"SavedModel, which holds saved_model.pb. Received: weights={weights!r}"
         )
     if path.name.endswith(".h5"):
         model.load_weights(path)
         return f"weights of {path}"
     if model.name != "resnet18":
         raise ValueError(f"{path} holds ResNet-18 weights in torchvision's layout. Received: model={model.name}")
-    if path.suffix == ".safetensors":
+    if exported:
+        from deepfake_tf.export.graph import torchvision_arrays  # needs TensorFlow, also where JAX trains
+
+        arrays = torchvision_arrays(path)
+    elif path.suffix == ".safetensors":
         import safetensors.numpy
 
         arrays = safetensors.numpy.load_file(path)
@@ -65,7 +71,7 @@ def load_pretrained(model: keras.Model, weights: str, calibration_images: np.nda
             arrays = dict(archive)
     else:
         raise ValueError(f"Weights must be .weights.h5, .safetensors or .npz. Received: weights={weights!r}")
-    fresh = load_torchvision_weights(model, arrays, calibration_images)
+    fresh = load_torchvision_weights(model, arrays, calibration_images, imagenet_normalisation=not exported)
     return f"weights of {path}; fresh: {', '.join(fresh) or 'none'}"
 
 

@@ -152,7 +152,7 @@ def test_folded_weights_without_images_are_an_error():
 
 
 def test_missing_file_and_unknown_suffix_are_errors(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"'imagenet', 'none', or a .weights.h5.*nowhere\.npz"):
+    with pytest.raises(FileNotFoundError, match=r"'imagenet', 'none', a .weights.h5.*nowhere\.npz"):
         load_pretrained(new_model(), str(tmp_path / "nowhere.npz"))
     (tmp_path / "weights.pth").write_bytes(b"")
     with pytest.raises(ValueError, match=r"must be .weights.h5, .safetensors or .npz.*weights\.pth"):

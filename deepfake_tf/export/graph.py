@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,24 @@ def read_steps(model_dir: Path) -> list[Step]:
         ValueError: the SavedModel holds no network, or one with operations that are not known here.
     """
     return _Reader(network_graph(model_dir)).steps()
+
+
+def torchvision_arrays(model_dir: Path) -> dict[str, np.ndarray]:
+    """The weights of an exported ResNet-18 under torchvision's names, batch norm folded in.
+
+    Returns:
+        name -> float32 array: `conv1.weight` [out, in, kh, kw], `conv1.bias` [out], ... `fc.weight` [1, 512].
+
+    Raises:
+        ValueError: as `read_steps`.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for step in read_steps(model_dir):
+        if step.bias is not None:
+            layer = re.sub(r"_\d+$", "", step.name.split("/")[-2])  # a flip-averaged network holds each layer twice
+            axes = (3, 2, 0, 1) if step.kind == "convolution" else (1, 0)
+            arrays |= {f"{layer}.weight": step.kernel.transpose(axes), f"{layer}.bias": step.bias}
+    return arrays
 
 
 def network_graph(model_dir: Path) -> tf.Graph:

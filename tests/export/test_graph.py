@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepfake_tf.benchmark.graph import network_function, read_steps, run_in_tensorflow
 from deepfake_tf.benchmark.peers import build_peers
+from deepfake_tf.export.graph import network_function, read_steps, run_in_tensorflow
 from deepfake_tf.export.savedmodel import export_savedmodel
 from deepfake_tf.models import build_model, flip_averaged
+from deepfake_tf.models.imagenet import load_pretrained
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,17 @@ def test_the_steps_are_the_network(saved_model, images):
     np.testing.assert_allclose(run_in_tensorflow(steps)(tf.constant(images)), expected, rtol=1e-4, atol=1e-4)
     narrow = run_in_tensorflow(steps, tf.bfloat16)(tf.constant(images)).numpy()
     np.testing.assert_allclose(narrow, expected, atol=0.05 * max(1.0, np.abs(expected).max()))
+
+
+def test_training_goes_on_from_an_exported_network(saved_model, images):
+    path, model, factor = saved_model
+    side = 224 // factor
+    small = images.reshape(2, side, factor, side, factor, 3).mean(axis=(2, 4))
+    restored = build_model("resnet18", side)
+    assert load_pretrained(restored, str(path), small) == f"weights of {path}; fresh: none"
+    views = [small, small[:, :, ::-1]][:factor]  # the second model averages over both
+    found = np.mean([restored(view, training=False) for view in views], axis=0)
+    np.testing.assert_allclose(found, model(small, training=False), rtol=1e-3, atol=1e-3)
 
 
 def test_peers_compute_the_same(saved_model, images):
