@@ -24,22 +24,35 @@ PAIRS_AT_A_TIME = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
+class Leak:
+    """Pictures that were held out for measuring and stand on the other side, too.
+
+    Attributes:
+        into: "the test split", which the train split should not hold, or "the second source", for the first.
+        groups: groups on both sides.
+        images: int. Those of them that were held out.
+        held_out: int. All images held out.
+    """
+
+    into: str
+    groups: list[np.ndarray]
+    images: int
+    held_out: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Groups:
     """Groups of images that show the same, by what is wrong with them; a group may stand in several lists.
 
     Attributes:
         inside: class name -> groups that lie inside this class.
         across_classes: groups that hold both classes.
-        leaked: groups on both sides of a split, or of the two sources.
-        leaked_images: int. Images on the side of the test, or of the second source, that the other side holds too.
-        held_out: int. All images on that side.
+        leaks: those that there are: across the first source's own split, and from it into the second source.
     """
 
     inside: dict[str, list[np.ndarray]]
     across_classes: list[np.ndarray]
-    leaked: list[np.ndarray]
-    leaked_images: int
-    held_out: int
+    leaks: tuple[Leak, ...]
 
 
 def check_exact_duplicates(examples: Examples, readings: Readings, is_second: np.ndarray) -> Check:
@@ -55,7 +68,7 @@ def check_exact_duplicates(examples: Examples, readings: Readings, is_second: np
     verdicts = [
         LOOK if any(found.inside.values()) else OK,
         _contradiction_verdict(found, len(examples)),
-        _leak_verdict(found),
+        *map(_leak_verdict, found.leaks),
     ]
     return Check(
         name="exact duplicates",
@@ -83,7 +96,7 @@ def check_near_duplicates(examples: Examples, readings: Readings, is_second: np.
     verdicts = [
         LOOK if involved > NEAR_SHARE * len(rows) else OK,
         LOOK if found.across_classes else OK,
-        LOOK if found.leaked else OK,
+        LOOK if found.leaks else OK,
     ]
     verdict = worst(verdicts)
     return Check(
@@ -127,20 +140,24 @@ def _correlation(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 def _sort_groups(groups: Sequence[np.ndarray], examples: Examples, is_second: np.ndarray) -> Groups:
     inside: dict[str, list[np.ndarray]] = {name: [] for name in LABEL_NAMES}
-    across_classes, leaked, leaked_images = [], [], 0
-    splits = np.array(examples.splits)
-    held_out = is_second if is_second.any() else splits == "test"
-    seen = ~is_second if is_second.any() else splits == "train"
+    across_classes = []
     for group in groups:
         labels = examples.labels[group]
         if len(set(labels.tolist())) > 1:
             across_classes.append(group)
         else:
             inside[LABEL_NAMES[labels[0]]].append(group)
-        if held_out[group].any() and seen[group].any():
-            leaked.append(group)
-            leaked_images += int(held_out[group].sum())
-    return Groups(inside, across_classes, leaked, leaked_images, int(held_out.sum()))
+    splits = np.array(examples.splits)
+    leaks = (
+        _leak("the test split", groups, ~is_second & (splits == "test"), ~is_second & (splits == "train")),
+        _leak("the second source", groups, is_second, ~is_second),
+    )
+    return Groups(inside, across_classes, tuple(leak for leak in leaks if leak.groups))
+
+
+def _leak(into: str, groups: Sequence[np.ndarray], held_out: np.ndarray, seen: np.ndarray) -> Leak:
+    leaked = [group for group in groups if held_out[group].any() and seen[group].any()]
+    return Leak(into, leaked, sum(int(held_out[group].sum()) for group in leaked), int(held_out.sum()))
 
 
 def _contradiction_verdict(found: Groups, images: int) -> str:
@@ -149,22 +166,19 @@ def _contradiction_verdict(found: Groups, images: int) -> str:
     return STOP if sum(map(len, found.across_classes)) > CONTRADICTING_SHARE * images else LOOK
 
 
-def _leak_verdict(found: Groups) -> str:
-    if not found.leaked:
-        return OK
-    return STOP if found.leaked_images > LEAKED_SHARE * found.held_out else LOOK
+def _leak_verdict(leak: Leak) -> str:
+    return STOP if leak.images > LEAKED_SHARE * leak.held_out else LOOK
 
 
 def _finding(found: Groups, what: str) -> str:
     said = [f"{plural(len(groups), 'group')} inside {name}" for name, groups in found.inside.items() if groups]
     if found.across_classes:
         said.append(f"{plural(len(found.across_classes), 'group')} in both classes: the labels contradict each other")
-    if found.leaked:
-        share = found.leaked_images / found.held_out
-        said.append(
-            f"leakage: also on the other side: {found.leaked_images:,} of "
-            f"{plural(found.held_out, 'image')} held out ({share:.1%})"
-        )
+    said += [
+        f"leakage into {leak.into}: {leak.images:,} of {plural(leak.held_out, 'image')} held out "
+        f"({leak.images / leak.held_out:.1%})"
+        for leak in found.leaks
+    ]
     return f"{what[0].upper()}{what[1:]}: {'; '.join(said) if said else 'none'}."
 
 
@@ -172,7 +186,7 @@ def _remedy(found: Groups) -> str:
     remedies = []
     if found.across_classes:
         remedies.append("Find out which label is right, and remove the other copy.")
-    if found.leaked:
+    if found.leaks:
         remedies.append("Remove the copies from the training side, or measure without them.")
     if any(found.inside.values()):
         remedies.append("Split by content, as `train` does: a random split puts copies on both sides.")
@@ -184,16 +198,17 @@ def _details(found: Groups, examples: Examples) -> dict:
     return {
         "groups_inside": {name: len(groups) for name, groups in found.inside.items()},
         "groups_across_classes": len(found.across_classes),
-        "groups_leaked": len(found.leaked),
-        "held_out_images_leaked": found.leaked_images,
+        "groups_leaked": sum(len(leak.groups) for leak in found.leaks),
+        "held_out_images_leaked": sum(leak.images for leak in found.leaks),
         "inside": {name: named(groups) for name, groups in found.inside.items()},
         "across_classes": named(found.across_classes),
-        "leaked": named(found.leaked),
+        "leaked": named([group for leak in found.leaks for group in leak.groups]),
     }
 
 
 def _galleries(found: Groups) -> tuple[Gallery, ...]:
-    titled = {"In both classes": found.across_classes, "On both sides of the split": found.leaked}
+    titled = {"In both classes": found.across_classes}
+    titled |= {f"Leaked into {leak.into}": leak.groups for leak in found.leaks}
     titled |= {f"Inside {name}" if name else "": groups for name, groups in found.inside.items()}
     return tuple(
         Gallery(

@@ -36,7 +36,7 @@ def check_labels(examples: Examples, readable: np.ndarray, detector: Scorer) -> 
         detector: a Detector. On the images that it was trained on, agreement proves little; disagreement does.
     """
     positions = sample_positions(examples.labels, readable)
-    judged, probabilities = _score(examples, positions, detector)
+    judged, probabilities, says_fake = _score(examples, positions, detector)
     labels = examples.labels[judged]
     out_of_domain = len(positions) - len(judged)
     details: dict[str, Any] = {"sampled": len(positions), "out_of_domain_or_unscored": out_of_domain}
@@ -50,7 +50,6 @@ def check_labels(examples: Examples, readable: np.ndarray, detector: Scorer) -> 
             details,
         )
 
-    says_fake = probabilities >= 0.5
     agreement = {
         name: float(np.mean(says_fake[labels == label] == bool(label))) for label, name in enumerate(LABEL_NAMES)
     }
@@ -63,6 +62,8 @@ def check_labels(examples: Examples, readable: np.ndarray, detector: Scorer) -> 
         f"{plural(len(judged), 'image')} in its domain"
     )
     finding += f" ({out_of_domain:,} out of it)." if out_of_domain else "."
+    if len(positions) < np.sum(readable):
+        finding += f" This is a sample of {len(positions):,}."
     if inverted:
         verdict, remedy = STOP, "Look at the pictures, then read the data with --swap-labels."
         finding += " Far below chance: the labels look inverted."
@@ -132,16 +133,17 @@ def confident_contradictions(labels: np.ndarray, probabilities: np.ndarray) -> n
     return positions[np.argsort(-of_class[positions, other[positions]], kind="stable")]
 
 
-def _score(examples: Examples, positions: np.ndarray, detector: Scorer) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the images in the domain, and their P(FAKE)."""
-    judged, probabilities = [], []
+def _score(examples: Examples, positions: np.ndarray, detector: Scorer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions of the images in the domain, their P(FAKE), and whether the model's threshold makes them FAKE."""
+    judged, probabilities, says_fake = [], [], []
     with progress_bar(len(positions), "checking labels", "image") as bar:
         for position, prediction in zip(positions, detector.predict_iter(examples.files[i] for i in positions)):
             if prediction.in_domain and not prediction.error:
                 judged.append(position)
                 probabilities.append(prediction.probability)
+                says_fake.append(prediction.label == LABEL_NAMES[FAKE])
             bar.update(1)
-    return np.array(judged, np.int64), np.array(probabilities, np.float64)
+    return np.array(judged, np.int64), np.array(probabilities, np.float64), np.array(says_fake, bool)
 
 
 def _galleries(

@@ -187,7 +187,7 @@ class _TooManyPixelsError(Exception):
 
 def _measure(encoded: bytes, thorough: bool) -> np.ndarray:
     row = np.zeros((), _ROW)
-    with Image.open(io.BytesIO(encoded), formats=(*FORMATS, "MPO")) as image:
+    with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:  # MPO comes by way of JPEG, whose start it has
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise _TooManyPixelsError(f"{width} x {height} pixels, more than {MAX_PIXELS}")

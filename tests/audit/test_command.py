@@ -61,7 +61,7 @@ def test_second_source_is_searched_for_the_first(tmp_path, without_model, capsys
     first = write_folders(tmp_path / "first")
     second = write_folders(tmp_path / "second", first_seed=100)  # the first's last 10 of each class are among these
     assert main(["audit", str(first), "--against", str(second)]) == 1
-    assert "leakage: also on the other side: 20 of 120 images held out" in " ".join(capsys.readouterr().out.split())
+    assert "leakage into the second source: 20 of 120 images held out" in " ".join(capsys.readouterr().out.split())
 
 
 def test_swapped_labels_are_said(tmp_path, without_model, capsys):

@@ -68,7 +68,7 @@ def test_exact_duplicates_across_the_split(pictures):
     found = run(check_exact_duplicates, make(leaking, splits=splits))
     assert found.verdict == "stop"
     assert found.details["held_out_images_leaked"] == 10
-    assert "10 of 100 images held out (10.0%)" in found.finding
+    assert "leakage into the test split: 10 of 100 images held out (10.0%)" in found.finding
 
 
 def test_exact_duplicates_in_a_second_source(pictures):
@@ -77,6 +77,16 @@ def test_exact_duplicates_in_a_second_source(pictures):
     assert found.details["groups_leaked"] == 1
     assert found.details["leaked"] == [["0.png", "300.png"]]
     assert found.verdict == "stop"  # 1 of 51
+    assert "leakage into the second source: 1 of 51 images held out" in found.finding
+
+
+def test_a_second_source_hides_no_leak_across_the_first_s_own_split(pictures):
+    splits = ["train"] * 50 + ["test"] * 51 + [""] * (COUNT - 100)
+    leaking = [*pictures[:100], pictures[0], *pictures[100:]]  # the second source holds nothing of the first
+    found = run(check_exact_duplicates, make(leaking, labels=[0] * (COUNT + 1), splits=splits), second=COUNT - 100)
+    assert found.verdict == "stop"
+    assert "leakage into the test split: 1 of 51 images held out" in found.finding
+    assert "second source" not in found.finding
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,13 @@ COUNT = 200
 class Knowing:
     """A detector that reads P(FAKE) from the file's bytes; "out" is out of its domain."""
 
+    def __init__(self, threshold=0.5):
+        self._threshold = threshold
+
     def predict_iter(self, images):
         for image in images:
             probability = -1.0 if image == b"out" else float(image)
-            label = "FAKE" if probability >= 0.5 else "REAL"
+            label = "FAKE" if probability >= self._threshold else "REAL"
             yield Prediction("", label, 1.0, probability, 0.0, image != b"out", "", "", 32, 32, "")
 
 
@@ -23,8 +26,8 @@ def make(probabilities, labels) -> Examples:
     return Examples([f"{i}.png" for i in range(len(files))], np.array(labels), files, [""] * len(files))
 
 
-def check(probabilities, labels):
-    return check_labels(make(probabilities, labels), np.ones(len(labels), bool), Knowing())
+def check(probabilities, labels, detector=None):
+    return check_labels(make(probabilities, labels), np.ones(len(labels), bool), detector or Knowing())
 
 
 def good_set():
@@ -83,6 +86,20 @@ def test_out_of_domain_is_not_judged():
     mixed = check([None, None, *(1 - probabilities[2:])], labels)
     assert mixed.details["out_of_domain_or_unscored"] == 2
     assert mixed.verdict == "stop"
+
+
+def test_agreement_is_by_the_threshold_of_the_model():
+    labels = np.arange(COUNT) % 2
+    found = check(np.where(labels, 0.3, 0.1), labels, Knowing(threshold=0.2))
+    assert found.verdict == "ok"
+    assert found.details["agreement"] == {"REAL": 1.0, "FAKE": 1.0}
+
+
+def test_a_sample_is_called_one():
+    probabilities, labels = good_set()
+    assert "sample" not in check(probabilities, labels).finding
+    many = check(np.tile(probabilities, 6), np.tile(labels, 6))
+    assert f"This is a sample of {2 * SAMPLE:,}." in many.finding
 
 
 def test_sample_is_balanced_steady_and_readable():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfake_tf.audit.reading import METADATA, STATISTICS, TRUNCATED, perceptual_hash, read_all
+from deepfake_tf.audit.reading import METADATA, STATISTICS, TRUNCATED, UNREADABLE, perceptual_hash, read_all
 from deepfake_tf.data.examples import Examples
 from tests.images import encode, photograph
 
@@ -97,6 +97,17 @@ def test_broken_file_leaves_its_row_empty_and_the_others_alone():
     assert readings.problems[1].kind == TRUNCATED
     assert readings.rows["pixel_digest"][1] == 0
     assert readings.rows["file_bytes"][1] == len(good) // 2
+
+
+def test_what_is_no_image_is_told_which_formats_are_read():
+    readings = read([b"<html>404</html>", encode(photograph(16, 16, seed=0), "TIFF")])
+    assert set(readings.problems.values()) == {(UNREADABLE, "none of JPEG, PNG, GIF, BMP, WEBP")}
+
+
+def test_a_camera_s_jpeg_with_a_second_picture_behind_it_is_a_jpeg():
+    readings = read([encode(photograph(16, 16, seed=0), "MPO", save_all=True, append_images=[photograph(16, 16, 1)])])
+    assert feature(readings, "format") == [0]
+    assert not readings.rows["animated"].any()
 
 
 def test_cheap_pass_agrees_with_the_thorough_one():
