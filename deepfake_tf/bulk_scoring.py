@@ -111,7 +111,7 @@ def score(options: ScoreOptions) -> ScoreSummary:
         result = pipeline.run()
         result.wait_until_finish()
     except Exception as error:  # each runner has its own
-        reason = str(error).strip().rpartition("\n")[2]
+        reason = str(error).strip().rpartition("\n")[2].rstrip(".")
         raise OSError(
             f"{options.runner} did not finish: {reason}. No shards were put in place; run it again"
         ) from error

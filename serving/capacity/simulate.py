@@ -1,6 +1,6 @@
 """The capacity model of ../CAPACITY.md, and the burst that its autoscaling settings must hold.
 
-    python simulate.py                # from measured.json and k8s/model-server.yaml: the table, the burst, burst.png
+    python simulate.py                # from measured.json and k8s/model-server.yaml: the tables, the burst, burst.png
 
 Needs PyYAML, NumPy and Matplotlib. A pod is what `load_test.py` measured: one queue, and one call of the model at a
 time with all that waits, up to 32 images. The autoscaler follows
@@ -239,6 +239,24 @@ def burst(pod: Pod, autoscaler: Autoscaler, pods: int = 4, seed: int = 0) -> tup
     return rate, simulate(pod, rate, 600, pods, autoscaler, seed)
 
 
+def compare(pod: Pod, measured: Path) -> list[str]:
+    """A row of CAPACITY.md's table for each rate that was measured, with what the simulation of one pod says of it."""
+    lines = []
+    for row in json.loads(measured.read_text())["rates"]:
+        offered = row["offered_per_second"]
+        figures = [
+            f"{offered:g}",
+            f"{row['answered_per_second']:.0f}",
+            f"{row['p50_seconds'] * 1e3:.0f}",
+            f"{row['p99_seconds'] * 1e3:.0f}",
+            f"{row['images_per_call']:.1f}",
+            f"{row['cores_used']:.2f}",
+            f"{simulate(pod, lambda moment, offered=offered: offered, 60, pods=1).p99() * 1e3:.0f}",
+        ]
+        lines.append(f"| {' | '.join(figures)} |")
+    return lines
+
+
 def draw(rate: Callable[[float], float], outcome: Outcome, file: Path) -> None:
     import matplotlib
 
@@ -252,6 +270,7 @@ def draw(rate: Callable[[float], float], outcome: Outcome, file: Path) -> None:
     axes[0].set_ylabel("requests/s")
     axes[1].step(seconds, outcome.pods, color="#3ca951")
     axes[1].set_ylabel("pods ready")
+    axes[1].yaxis.get_major_locator().set_params(integer=True)
     axes[2].plot(windows, [outcome.p99(start, start + 5) * 1e3 for start in windows], color="#4269d0")
     axes[2].axhline(LATENCY_GOAL_SECONDS * 1e3, color="#ff725c", linestyle="--", label="goal")
     axes[2].set_ylabel("p99 of 5 s, ms")
@@ -285,6 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     latency = f"p99 {outcome.p99():.3f} s, at worst {worst:.3f} s over 5 s"
     print(f"a burst of {BURST_FACTOR:g} times the rate: {latency}; {outcome.refused} refused; ", end="")
     print(f"{max(outcome.pods)} pods at most; {options.plot}")
+    print(*compare(pod, options.measured), sep="\n")
     return int(worst > LATENCY_GOAL_SECONDS or outcome.refused > 0)
 
 
