@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepfake_tf.benchmark.measuring import Row, row, time_in_turns
+from deepfake_tf.benchmark.operations import measure_operations
 from deepfake_tf.benchmark.peers import build_peers
 from deepfake_tf.export.graph import network_function, read_steps, run_in_tensorflow
 from deepfake_tf.inference.detector import find_model
@@ -24,7 +25,7 @@ _OURS = "TensorFlow bfloat16"
 def measure_network(
     model_dir: Path, rounds: int, with_peers: bool, batch_sizes: dict[int, int] | None = None
 ) -> tuple[list[Row], list[str]]:
-    """Images a second by library and batch size, all in turns, and milliseconds for one image.
+    """Images a second by library and batch size, all in turns, milliseconds for one image, and where they go.
 
     Args:
         model_dir: a SavedModel.
@@ -64,7 +65,11 @@ def measure_network(
             if _OURS in seconds and not name.startswith("TensorFlow"):
                 ratios.append(row(RATIOS, f"{name}, batch {size}", "x", values / seconds[_OURS]))
     light, note = _measure_litert(model_dir, rounds)
-    return rows + light + ratios, notes + note
+    operations: list[Row] = []
+    if steps:
+        one = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)
+        operations = measure_operations(f"one image, {_OURS}", partial(runs[_OURS], one), 10 * rounds)
+    return rows + light + ratios + operations, notes + note
 
 
 def _run(function, images: np.ndarray) -> np.ndarray:

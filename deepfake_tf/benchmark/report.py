@@ -103,7 +103,7 @@ def _draw(report: Report) -> bytes:
     left.set_yticks(range(len(network)), list(network))
     left.set_title("the network alone, images a second")
     if sizes:
-        left.legend(loc="lower right")
+        left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=len(sizes))  # below: bars reach every corner
     _bars(right, list(range(len(others))), others, 0.8, None)
     right.set_yticks(range(len(others)), [f"{row.section}: {row.what}" for row in others])
     right.set_title("everything around it, images a second")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
 from deepfake_tf.benchmark.measuring import Row, row, time_in_turns
+from deepfake_tf.benchmark.operations import measure_operations
 from deepfake_tf.benchmark.pictures import encoded_pictures
 from deepfake_tf.config import TrainingConfig
 from deepfake_tf.data.examples import Examples
@@ -20,7 +23,7 @@ _IMAGES = 512
 
 
 def measure_training(training: dict[str, Any], rounds: int) -> list[Row]:
-    """Images a second of the pipeline with the network removed, and of training steps in both precisions.
+    """Images a second of the pipeline without the network, of training steps in both precisions, and where they go.
 
     Args:
         training: of a model card: `model`, `image_size` and `batch_size` are taken from it.
@@ -43,13 +46,13 @@ def measure_training(training: dict[str, Any], rounds: int) -> list[Row]:
         now = time.perf_counter()
         rates.append(10 * size / (now - started))
         started, count = now, count + 1
-    what = f"{config.model} at {config.image_size} px, batch {size}"
     rows = [row(SECTION, f"tf.data pipeline, {config.image_size} px, batch {size}", "images/s", rates[1:] or rates)]
-    steps = {}
+    steps: dict[str, Callable[[], Any]] = {}
     for name, policy in (("float32", None), ("bfloat16", "mixed_bfloat16")):
         model = build_model(config.model, config.image_size, config.dropout, policy)
         model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
-        steps[name] = lambda model=model: model.train_on_batch(*batch)
+        steps[name] = partial(model.train_on_batch, *batch)
+    what = f"{config.model} at {config.image_size} px, batch {size}"
     for name, seconds in time_in_turns(steps, 4 * rounds).items():
         rows.append(row(SECTION, f"{what}, {name}", "images/s", size / seconds))
-    return rows
+    return rows + measure_operations(f"a training step at {config.image_size} px, bfloat16", steps["bfloat16"], rounds)
