@@ -167,9 +167,9 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--output", required=True, metavar="DIR", help="robustness.json and robustness.png")
     _add_split_options(command)
 
-    command = add("export", export, "Turn a run directory into a SavedModel.")
-    command.add_argument("run_dir", metavar="RUN_DIR")
-    command.add_argument("--output", required=True, metavar="DIR", help="such as saved_model/deepfake/1")
+    command = add("export", export, "Turn a run directory into a SavedModel, and either into .tflite files.")
+    command.add_argument("run_dir", metavar="RUN_DIR", help="or with --litert and --data: a SavedModel")
+    command.add_argument("--output", metavar="DIR", help="of the SavedModel, such as saved_model/deepfake/1")
     command.add_argument("--litert", metavar="DIR", help="write .tflite files there too, in four variants")
     command.add_argument(
         "--flip-averaging", action="store_true", help="average with the mirror image, at twice the cost"
@@ -375,9 +375,20 @@ def robustness(options: argparse.Namespace) -> int:
 
 
 def export(options: argparse.Namespace) -> int:
-    from deepfake_tf.export.run import export_run
+    from deepfake_tf.export.run import export_run, export_variants
 
     run_dir = Path(options.run_dir)
+    if (run_dir / "saved_model.pb").is_file():
+        if not (options.litert and options.data) or options.output:
+            raise ValueError(
+                f"{run_dir} is a SavedModel already: --litert DIR and --data SOURCE, without --output, turn it into "
+                f".tflite files. Received: --litert {options.litert}, --data {options.data}, --output {options.output}"
+            )
+        for file in export_variants(run_dir, _load_data(options), options.litert).values():
+            print(f"exported {file}: {file.stat().st_size / 1e6:.1f} MB")
+        return EXIT_OK
+    if not options.output:
+        raise ValueError("--output DIR is needed: the folder of the SavedModel, such as saved_model/deepfake/1")
     card = export_run(
         run_dir,
         _load_run_data(run_dir, options),

@@ -27,7 +27,9 @@ from deepfake_tf import config
 from deepfake_tf.calibration import Calibration, Domain
 from deepfake_tf.data import preprocessing
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
+from deepfake_tf.export.graph import network_with_features, read_domain, read_head
 from deepfake_tf.export.savedmodel import freeze, roughness
+from deepfake_tf.inference.detector import read_card
 from deepfake_tf.models import HEAD_LAYER, with_features
 from deepfake_tf.output import write_whole
 
@@ -65,6 +67,44 @@ def export_litert(
     Raises:
         ValueError: an unknown variant, images of another shape or type, or a network's side that does not divide 224.
     """
+    _check(representative, variants)
+    kernel, bias = model.get_layer(HEAD_LAYER).get_weights()
+    graph = MobileGraph(freeze(with_features(model)), kernel[:, 0], bias, calibration, domain)
+    return _write_variants(graph, card, representative, Path(output), variants)
+
+
+def export_litert_of_savedmodel(
+    model_dir: str | Path, representative: np.ndarray, output: str | Path, variants: tuple[str, ...] = VARIANTS
+) -> dict[str, Path]:
+    """The same of a SavedModel that `deepfake-tf export` wrote: its network, calibration, domain and card.
+
+    Args:
+        model_dir: str or Path. Such as `saved_model/deepfake/1`.
+        representative: uint8 [N, 224, 224, 3]. Images of the kind that it was trained on.
+        output: str or Path. A folder.
+        variants: some of `VARIANTS`.
+
+    Returns:
+        variant -> path of the `.tflite`.
+
+    Raises:
+        ValueError: as of `export_litert`, or the SavedModel was not written by `deepfake-tf export`.
+    """
+    model_dir = Path(model_dir)
+    _check(representative, variants)
+    card = read_card(model_dir)
+    if missing := [key for key in ("decision", "domain") if key not in card]:
+        raise ValueError(f"{model_dir} has no model card with {missing}: it was not made by deepfake-tf export")
+    decision, limits = card["decision"], card["domain"]
+    calibration = Calibration(decision["temperature"], decision["threshold"], tuple(decision["uncertain_band"]))
+    (min_side, max_side), (means, whitening) = limits["sides_seen_in_training"], read_domain(model_dir)
+    distance, rough = limits["mahalanobis_threshold"], limits["roughness_limit"]
+    domain = Domain(min_side, max_side, means, whitening, distance, rough)
+    graph = MobileGraph(network_with_features(model_dir), *read_head(model_dir), calibration, domain)
+    return _write_variants(graph, card, representative, Path(output), variants)
+
+
+def _check(representative: np.ndarray, variants: tuple[str, ...]) -> None:
     if unknown := sorted(set(variants) - set(VARIANTS)):
         raise ValueError(f"variants must be some of {', '.join(VARIANTS)}. Received: {unknown}")
     side = config.IMAGE_SIZE
@@ -73,11 +113,14 @@ def export_litert(
             f"representative must be uint8 [N, {side}, {side}, 3], not empty. "
             f"Received: {representative.dtype} {list(representative.shape)}"
         )
-    output = Path(output)
-    graph = MobileGraph(model, calibration, domain)
+
+
+def _write_variants(
+    graph: MobileGraph, card: dict[str, Any], representative: np.ndarray, output: Path, variants: tuple[str, ...]
+) -> dict[str, Path]:
     paths = {}
     for variant in variants:
-        description = _describe(calibration, domain, card, variant)
+        description = _describe(graph.calibration, graph.domain, card, variant)
         flatbuffer = _finish(_convert(graph, variant, representative), description)
         description["sha256"] = hashlib.sha256(flatbuffer).hexdigest()
         paths[variant] = output / f"deepfake_{variant}.tflite"
@@ -96,13 +139,14 @@ def square_pixels(images: DecodedImages) -> np.ndarray:
 class MobileGraph(tf.Module):
     """The way of an image from its resized pixels on; see `deepfake_tf.export.savedmodel`."""
 
-    def __init__(self, model: keras.Model, calibration: Calibration, domain: Domain):
+    def __init__(
+        self, network: Callable, kernel: np.ndarray, bias: np.ndarray, calibration: Calibration, domain: Domain
+    ):
+        """Of a network, float32 [N, 224, 224, 3] -> dict with `features` [N, h, w, C], and its head, [C] and [1]."""
         super().__init__()
-        self._network = freeze(with_features(model))
-        kernel, self._bias = model.get_layer(HEAD_LAYER).get_weights()
-        self._kernel = kernel[:, 0]  # float32 [C]
-        self._calibration = calibration
-        self._domain = domain
+        self.calibration, self.domain = calibration, domain
+        self._network = network
+        self._kernel, self._bias = kernel, bias
 
     @tf.function
     def score(self, pixels):
@@ -113,15 +157,15 @@ class MobileGraph(tf.Module):
             # Products and sums where matmul would do: the converter takes every matmul's weights to eight bits.
             evidence = tf.reduce_sum(features * self._kernel, axis=-1)
             logit = tf.reduce_mean(evidence, axis=[1, 2])[:, None] + self._bias
-            probability = tf.sigmoid(logit / self._calibration.temperature)
-            towards_label = tf.where(probability >= self._calibration.threshold, 1.0, -1.0)
+            probability = tf.sigmoid(logit / self.calibration.temperature)
+            towards_label = tf.where(probability >= self.calibration.threshold, 1.0, -1.0)
             heatmap = tf.nn.relu(evidence * towards_label[:, None])
             peak = tf.reduce_max(heatmap, axis=[1, 2], keepdims=True)
             pooled = tf.reduce_mean(features, axis=[1, 2])
-            whitened = tf.reduce_sum(pooled[:, :, None] * self._domain.whitening, axis=1)
+            whitened = tf.reduce_sum(pooled[:, :, None] * self.domain.whitening, axis=1)
             squared = [
-                tf.reduce_sum(tf.square(whitened - mean @ self._domain.whitening), axis=1, keepdims=True)
-                for mean in self._domain.means
+                tf.reduce_sum(tf.square(whitened - mean @ self.domain.whitening), axis=1, keepdims=True)
+                for mean in self.domain.means
             ]
             return {
                 "probability": probability,
@@ -129,7 +173,7 @@ class MobileGraph(tf.Module):
                 "logit": logit,
                 "distance": tf.maximum(
                     tf.sqrt(tf.minimum(*squared)),
-                    self._domain.threshold * roughness(images)[:, None] / self._domain.roughness_limit,
+                    self.domain.threshold * roughness(images)[:, None] / self.domain.roughness_limit,
                 ),
             }
 

@@ -21,7 +21,7 @@ from deepfake_tf.config import FAKE, IMAGE_SIZE, LABEL_NAMES, PIXEL_MEAN, PIXEL_
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
 from deepfake_tf.export.folding import fold_batch_norm
-from deepfake_tf.export.litert import export_litert, square_pixels
+from deepfake_tf.export.litert import export_litert, export_litert_of_savedmodel, square_pixels
 from deepfake_tf.export.savedmodel import export_savedmodel, freeze, roughness
 from deepfake_tf.models import build_model, flip_averaged, with_features
 from deepfake_tf.progress import progress_bar
@@ -94,9 +94,29 @@ def export_run(
     warmup = [_read(validation_images.examples.files[i]) for i in order[:WARMUP_IMAGES]]
     export_savedmodel(model, calibration, domain, card, output, warmup, precision)
     if litert is not None:
-        spread = np.linspace(0, len(sample_images) - 1, min(REPRESENTATIVE_IMAGES, len(sample_images))).astype(int)
-        export_litert(model, calibration, domain, card, square_pixels(sample_images.take(spread)), litert)
+        representative = sample_images.take(_spread(len(sample_images)))
+        export_litert(model, calibration, domain, card, square_pixels(representative), litert)
     return card
+
+
+def export_variants(model_dir: str | Path, examples: Examples, output: str | Path) -> dict[str, Path]:
+    """Write the `.tflite` files of a SavedModel, in four variants.
+
+    Args:
+        model_dir: str or Path. Written by `export_run`, in float32.
+        examples: Examples. Images of the kind that it was trained on: some of them set int8's ranges.
+        output: str or Path. A folder.
+
+    Returns:
+        variant -> path of the `.tflite`.
+    """
+    images = DecodedImages(examples.take(_spread(len(examples))), IMAGE_SIZE, "reading images")
+    return export_litert_of_savedmodel(model_dir, square_pixels(images), output)
+
+
+def _spread(count: int) -> np.ndarray:
+    """Positions of the representative images."""
+    return np.linspace(0, count - 1, min(REPRESENTATIVE_IMAGES, count)).astype(int)
 
 
 def read_split(run_dir: Path, examples: Examples) -> tuple[Examples, Examples]:

@@ -129,26 +129,41 @@ def test_no_unfinished_files_stay(files):
     assert names == sorted(f"deepfake_{variant}{suffix}" for variant in VARIANTS for suffix in (".json", ".tflite"))
 
 
-def test_a_run_with_smaller_squares_is_exported_whole(write_images, tmp_path):
+def test_a_run_with_smaller_squares_is_exported_whole(write_images, tmp_path_factory):
+    made = tmp_path_factory.mktemp("made")  # beside the images, whose folder may hold nothing else
     folder = write_images({"REAL": 16, "FAKE": 16}, size=(32, 32))
     names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*.png"))]
     labels = np.array([int(name.startswith("FAKE")) for name in names])
     examples = Examples(names, labels, [str(folder / name) for name in names], [""] * len(names))
-    run_dir = tmp_path / "run"
+    run_dir = made / "run"
     run_dir.mkdir()
     (run_dir / "config.json").write_text(TrainingConfig(image_size=112).to_json())
     build_model("resnet18", 112).save_weights(run_dir / "best.weights.h5")
     for file, parity in (("train_files.txt", 0), ("validation_files.txt", 1)):
         (run_dir / file).write_text("".join(f"{name}\n" for name in names[parity::2]))
-    card = export_run(run_dir, examples, tmp_path / "deepfake" / "1", litert=tmp_path / "variants")
-    assert len(list((tmp_path / "variants").glob("*.tflite"))) == len(VARIANTS)
-    full = Detector(tmp_path / "deepfake").explain(list(examples.files[:4]))
+    card = export_run(run_dir, examples, made / "deepfake" / "1", litert=made / "variants")
+    assert len(list((made / "variants").glob("*.tflite"))) == len(VARIANTS)
+    full = Detector(made / "deepfake").explain(list(examples.files[:4]))
     for variant, tolerance in (("float32", 1e-3), ("int8", 0.1)):
-        light = Detector(tmp_path / "variants" / f"deepfake_{variant}.tflite")
+        light = Detector(made / "variants" / f"deepfake_{variant}.tflite")
         assert light.card == json.loads(json.dumps(card))
         for here, there in zip(light.explain(list(examples.files[:4])), full):
             assert here.heatmap.shape == there.heatmap.shape == (4, 4)
             assert here.prediction.probability == pytest.approx(there.prediction.probability, abs=tolerance)
+    # The SavedModel holds all that it takes to make them again.
+    again = ["export", str(made / "deepfake" / "1"), "--litert", str(made / "again"), "--data", str(folder)]
+    assert main([*again, "--verbose"]) == 0
+    pixels = square_pixels(DecodedImages(examples.take(np.arange(4))))
+    for variant in ("float32", "dynamic_int8"):
+        first, second = (
+            LiteRTEngine(made / folder_of / f"deepfake_{variant}.tflite").run(pixels)
+            for folder_of in ("variants", "again")
+        )
+        for name, values in first.items():
+            np.testing.assert_allclose(second[name], values, rtol=1e-3, atol=1e-5, err_msg=name)
+    for arguments in (["--litert", str(made / "x")], [*again[2:], "--output", "y"]):
+        with pytest.raises(ValueError, match="is a SavedModel already"):
+            main([*again[:2], "--verbose", *arguments])
 
 
 def test_wrong_arguments_are_refused(exported_model, domain, tmp_path):
