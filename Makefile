@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo app test check format clean
+.PHONY: demo app test check format notebooks clean
 
 demo: $(VENV)/.installed-lite
 	$(BIN)/deepfake-tf demo
@@ -22,6 +22,9 @@ check: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+notebooks: $(VENV)/.installed-dev
+	$(BIN)/python notebooks/execute.py $(ARGUMENTS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
