@@ -1,7 +1,6 @@
 import csv
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -109,7 +108,8 @@ def test_predict_that_is_cut_goes_on(write_images, exported_model, tmp_path_fact
     part = output.with_name("rows.jsonl.part")
     command = [sys.executable, "-m", "deepfake_tf.cli", "predict", str(folder), "--output", str(output)]
     command += ["--format", "jsonl", "--model", str(exported_model.path), "--resume"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell lets background jobs ignore it
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     deadline = time.monotonic() + 120
     while not (part.is_file() and part.stat().st_size) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
