@@ -46,7 +46,7 @@ def _in_torch(steps: list[Step], precision: str) -> Run:
     import torch
     import torch.nn.functional as functional
 
-    torch.set_num_threads(_cores())
+    torch.set_num_threads(cores())
     dtype = getattr(torch, precision)
     as_weight = lambda array, dtype=dtype: torch.tensor(np.ascontiguousarray(array)).to(dtype)
     weights: dict[str, tuple[Any, Any]] = {}
@@ -82,7 +82,7 @@ def _in_onnxruntime(steps: list[Step], precision: str) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = _cores()
+    options.intra_op_num_threads = cores()
     session = onnxruntime.InferenceSession(_to_onnx(steps), options, providers=["CPUExecutionProvider"])
     return lambda images: session.run(None, {"images": images})[0]
 
@@ -95,7 +95,7 @@ def _in_openvino(steps: list[Step], precision: str) -> Run:
     settings = {
         "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": _cores(),
+        "INFERENCE_NUM_THREADS": cores(),
     }
     compiled = core.compile_model(core.read_model(_to_onnx(steps)), "CPU", settings)
     return lambda images: compiled(images)[0]
@@ -155,5 +155,5 @@ _ONNX_NAMES = {
 }
 
 
-def _cores() -> int:
+def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
