@@ -27,6 +27,7 @@ EXIT_SOME_FAILED = 3  # done, but some images have no score
 
 INFERENCE_ENGINES = ("auto", "saved_model", "litert")  # of `Detector`
 ROWS_AT_ONCE = 32
+FORMATS_BY_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}  # of what `predict --output` names
 ROW_FORMATS = ("jsonl", "csv")  # of `predict`: what can be written row by row
 SUBMISSION_FORMATS = ("predictathon", "predictathon-index")  # of `predict`: a label for every file, the hackathon's
 SERVING_ENGINES = ("auto", "tensorflow_model_server", "docker", "local")
@@ -75,9 +76,9 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("paths", nargs="+", metavar="PATH")
     command.add_argument(
         "--format",
-        choices=("table", "json", "jsonl", "csv", *SUBMISSION_FORMATS),
-        default="table",
-        help="default: table; predictathon: one JSON object, file name to real or fake; -index: a list by number",
+        choices=("table", *FORMATS_BY_SUFFIX.values(), *SUBMISSION_FORMATS),
+        help="default: what --output ends in, else table; predictathon: one JSON object, file name to real or fake; "
+        "-index: a list by number",
     )
     command.add_argument("--output", metavar="FILE", help="write there, whole or not at all, instead of the terminal")
     command.add_argument("--resume", action="store_true", help="go on with --output: files that have a row are skipped")
@@ -196,6 +197,7 @@ def predict(options: argparse.Namespace) -> int:
     from deepfake_tf.inference.detector import Detector
 
     paths = expand_paths(options.paths)
+    options.format = options.format or FORMATS_BY_SUFFIX.get(Path(options.output or "").suffix.lower(), "table")
     is_row_file = bool(options.output) and options.format in ROW_FORMATS
     if options.resume and not is_row_file:
         raise ValueError(f"--resume goes on with a file of rows: give --output and --format {' or '.join(ROW_FORMATS)}")

@@ -48,7 +48,7 @@ def test_help_and_import_load_no_tensorflow():
 
 def test_predict_mixed_folder_as_csv(mixed_folder, exported_model, tmp_path):
     output = tmp_path / "out" / "rows.csv"
-    result = run("predict", mixed_folder, "--format", "csv", "--output", output, "--model", exported_model.path)
+    result = run("predict", mixed_folder, "--output", output, "--model", exported_model.path)  # .csv says the format
     assert result.returncode == 3, result.stderr
     rows = {os.path.basename(row["file"]): row for row in csv.DictReader(io.StringIO(output.read_text()))}
     assert set(rows) == set(good_images()) | set(broken_images())
