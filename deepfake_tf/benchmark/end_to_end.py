@@ -86,10 +86,10 @@ def measure_servers(model_dir: Path, seconds: float) -> tuple[list[Row], list[st
 
 def _measure_page(url: str, count: int) -> list[float]:
     """Seconds from each dropped image to the finished page, as Streamlit runs it; a browser's own time is not in it."""
-    logger = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context")
-    logger.setLevel(logging.ERROR)  # it warns that no browser is there
     from streamlit.testing.v1 import AppTest
 
+    logger = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context")
+    logger.setLevel(logging.ERROR)  # it warns that no browser is there
     os.environ["DEEPFAKE_TF_URL"] = url
     try:
         page = AppTest.from_file(str(PAGE), default_timeout=60).run()
