@@ -25,7 +25,7 @@ EXIT_STOP = 1  # `audit` alone: done, and what it found speaks against training
 EXIT_USAGE = 2  # bad usage, or input that the command cannot start from
 EXIT_SOME_FAILED = 3  # done, but some images have no score
 
-INFERENCE_ENGINES = ("auto", "saved_model", "litert")  # of `Detector`
+INFERENCE_ENGINES = ("auto", "saved_model", "litert", "openvino")  # of `Detector`
 ROWS_AT_ONCE = 32
 FORMATS_BY_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}  # of what `predict --output` names
 ROW_FORMATS = ("jsonl", "csv")  # of `predict`: what can be written row by row

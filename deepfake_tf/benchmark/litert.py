@@ -1,7 +1,9 @@
-"""What each LiteRT variant costs and what it loses: the table of `deepfake-tf benchmark --litert`."""
+"""What each LiteRT variant costs and loses, by each engine: the table of `deepfake-tf benchmark --litert`."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepfake_tf.benchmark.measuring import peak_memory_mib, time_in_turns
-from deepfake_tf.inference.litert_engine import INPUT_SHAPE, LiteRTEngine
+from deepfake_tf.inference.tflite_engine import INPUT_SHAPE, TFLiteEngine
 from deepfake_tf.output import write_whole
 from deepfake_tf.progress import progress_bar
 
@@ -24,12 +26,28 @@ LATENCY_RUNS = 50  # the median of so many, after
 WARM_UP_RUNS = 5
 THREADS = (1, 2)
 BATCH_SIZE = 64
+BATCHES = 10  # the rate is the median of so many
+_ENGINES = {  # name -> what it needs, and its class
+    "LiteRT": ("ai_edge_litert", "deepfake_tf.inference.litert_engine", "LiteRTEngine"),
+    "OpenVINO engine": ("openvino", "deepfake_tf.inference.openvino_engine", "OpenVINOEngine"),
+}
+
+
+def tflite_engines() -> tuple[dict[str, type[TFLiteEngine]], list[str]]:
+    """What runs a `.tflite` here: name -> class; and the names of what is not installed."""
+    engines, missing = {}, []
+    for name, (package, module, engine) in _ENGINES.items():
+        if importlib.util.find_spec(package) is None:
+            missing.append(name)
+        else:
+            engines[name] = getattr(importlib.import_module(module), engine)
+    return engines, missing
 
 
 def benchmark_litert(
     folder: str | Path, images: DecodedImages, output: str | Path | None = None, runs: int = LATENCY_RUNS
 ) -> list[dict[str, Any]]:
-    """Measure every `deepfake_VARIANT.tflite` in a folder against the float32 one.
+    """Measure every `deepfake_VARIANT.tflite` in a folder, by every engine, against float32 by LiteRT.
 
     Args:
         folder: str or Path. Filled by `deepfake_tf.export.litert.export_litert`.
@@ -38,10 +56,11 @@ def benchmark_litert(
         runs: int, 1 or more. Each latency is the median of so many.
 
     Returns:
-        A dict a variant: `variant`, `bytes`, `accuracy` and `roc_auc` (0..1) and their drop against float32 in
-        `accuracy_drop` and `roc_auc_drop`, `probability_difference_max` and `_mean`, `label_agreement` and
-        `in_domain_agreement` (shares of the images), `latency_ms` (threads -> median of one image), and
-        `peak_memory_mib` of a Python process that runs nothing else (0 where the system does not tell).
+        A dict a variant and engine: `variant`, `engine`, `bytes`, `accuracy` and `roc_auc` (0..1) and their drop
+        against the first row in `accuracy_drop` and `roc_auc_drop`, `probability_difference_max` and `_mean`,
+        `label_agreement` and `in_domain_agreement` (shares of the images), `latency_ms` (threads -> median of one
+        image), `images_per_second` (of a batch of 64, on as many threads as `THREADS` goes to), and `peak_memory_mib`
+        of a Python process that runs nothing else (0 where the system does not tell).
 
     Raises:
         FileNotFoundError: there is no float32 variant to compare with.
@@ -60,36 +79,39 @@ def benchmark_litert(
     labels = images.examples.labels
     rows: list[dict[str, Any]] = []
     reference: dict[str, np.ndarray] = {}
+    engines, _ = tflite_engines()
     for variant, file in files.items():
-        if not file.is_file():
-            continue
-        engine = LiteRTEngine(file)
-        decision, domain = engine.description["decision"], engine.description["domain"]
-        outputs = _run(engine, images, f"{variant}, {len(images)} images")
-        reference = reference or outputs
-        is_fake, reference_is_fake = (part["probability"] >= decision["threshold"] for part in (outputs, reference))
-        is_near, reference_is_near = (
-            part["distance"] <= domain["mahalanobis_threshold"] for part in (outputs, reference)
-        )
-        difference = np.abs(outputs["probability"] - reference["probability"])
-        row: dict[str, Any] = {
-            "variant": variant,
-            "bytes": file.stat().st_size,
-            "images": len(images),
-            "accuracy": float(np.mean(is_fake == (labels == 1))),
-            "roc_auc": float(roc_auc_score(labels, outputs["logit"])),
-            "probability_difference_max": float(difference.max()),
-            "probability_difference_mean": float(difference.mean()),
-            "label_agreement": float(np.mean(is_fake == reference_is_fake)),
-            "in_domain_agreement": float(np.mean(is_near == reference_is_near)),
-            "latency_ms": {},
-        }
-        first = rows[0] if rows else row
-        row["accuracy_drop"] = first["accuracy"] - row["accuracy"]
-        row["roc_auc_drop"] = first["roc_auc"] - row["roc_auc"]
-        for threads in THREADS:
-            row["latency_ms"][str(threads)], row["peak_memory_mib"] = _measure_apart(file, threads, runs)
-        rows.append(row)
+        for name, engine_class in engines.items() if file.is_file() else ():
+            engine = engine_class(file)
+            decision, domain = engine.description["decision"], engine.description["domain"]
+            outputs = _run(engine, images, f"{variant} by {name}, {len(images)} images")
+            reference = reference or outputs
+            is_fake, reference_is_fake = (part["probability"] >= decision["threshold"] for part in (outputs, reference))
+            is_near, reference_is_near = (
+                part["distance"] <= domain["mahalanobis_threshold"] for part in (outputs, reference)
+            )
+            difference = np.abs(outputs["probability"] - reference["probability"])
+            row: dict[str, Any] = {
+                "variant": variant,
+                "engine": name,
+                "bytes": file.stat().st_size,
+                "images": len(images),
+                "accuracy": float(np.mean(is_fake == (labels == 1))),
+                "roc_auc": float(roc_auc_score(labels, outputs["logit"])),
+                "probability_difference_max": float(difference.max()),
+                "probability_difference_mean": float(difference.mean()),
+                "label_agreement": float(np.mean(is_fake == reference_is_fake)),
+                "in_domain_agreement": float(np.mean(is_near == reference_is_near)),
+                "latency_ms": {},
+            }
+            first = rows[0] if rows else row
+            row["accuracy_drop"] = first["accuracy"] - row["accuracy"]
+            row["roc_auc_drop"] = first["roc_auc"] - row["roc_auc"]
+            for threads in THREADS:
+                row["latency_ms"][str(threads)], row["images_per_second"], row["peak_memory_mib"] = _measure_apart(
+                    name, file, threads, runs
+                )
+            rows.append(row)
     if output:
         write_whole(Path(output) / "litert.json", json.dumps(rows, indent=2) + "\n")
         write_whole(Path(output) / "litert.md", format_rows(rows))
@@ -99,41 +121,44 @@ def benchmark_litert(
 def format_rows(rows: list[dict[str, Any]]) -> str:
     """A Markdown table, ends in a newline."""
     lines = [
-        "| variant | MB | accuracy | drop, points | AUC | drop | max dP | mean dP | same label | same domain "
-        "| ms, 1 thread | ms, 2 threads | peak MiB |",
-        "| --- |" + " ---: |" * 12,
+        "| variant | engine | MB | accuracy | drop, points | AUC | drop | max dP | mean dP | same label | same domain "
+        "| ms, 1 thread | ms, 2 threads | images/s | peak MiB |",
+        "| --- | --- |" + " ---: |" * 13,
     ]
     for row in rows:
         one, two = (row["latency_ms"][str(threads)] for threads in THREADS)
         lines.append(
-            f"| {row['variant']} | {row['bytes'] / 1e6:.2f} | {row['accuracy']:.2%} | {100 * row['accuracy_drop']:.2f} "
-            f"| {row['roc_auc']:.5f} | {row['roc_auc_drop']:.5f} | {row['probability_difference_max']:.1e} "
-            f"| {row['probability_difference_mean']:.1e} | {row['label_agreement']:.2%} "
-            f"| {row['in_domain_agreement']:.2%} | {one:.1f} | {two:.1f} | {row['peak_memory_mib']:.0f} |"
+            f"| {row['variant']} | {row['engine']} | {row['bytes'] / 1e6:.2f} "
+            f"| {row['accuracy']:.2%} | {100 * row['accuracy_drop']:.2f} "
+            f"| {row['roc_auc']:.5f} | {row['roc_auc_drop']:.5f} "
+            f"| {row['probability_difference_max']:.1e} | {row['probability_difference_mean']:.1e} "
+            f"| {row['label_agreement']:.2%} | {row['in_domain_agreement']:.2%} "
+            f"| {one:.1f} | {two:.1f} | {row['images_per_second']:.0f} | {row['peak_memory_mib']:.0f} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def measure_latency(file: str, threads: int, runs: int) -> tuple[float, float]:
-    """Milliseconds for one image, median of `runs`; and the peak memory of this process, MiB."""
-    engine = LiteRTEngine(file, threads)
-    pixels = np.random.default_rng(0).integers(0, 256, INPUT_SHAPE, np.uint8)
-    seconds = time_in_turns({"run": lambda: engine.run(pixels)}, runs, WARM_UP_RUNS)["run"]
-    return 1000 * float(np.median(seconds)), peak_memory_mib()
+def measure_speed(engine: str, file: str, threads: int, runs: int) -> tuple[float, float, float]:
+    """Milliseconds for one image, median of `runs`; images a second in batches; peak memory of this process, MiB."""
+    loaded = tflite_engines()[0][engine](file, threads)
+    batch = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE, *INPUT_SHAPE[1:]), np.uint8)
+    one = time_in_turns({"run": lambda: loaded.run(batch[:1])}, runs, WARM_UP_RUNS)["run"]
+    many = time_in_turns({"run": lambda: loaded.run(batch)}, min(runs, BATCHES))["run"]
+    return 1000 * float(np.median(one)), BATCH_SIZE / float(np.median(many)), peak_memory_mib()
 
 
-def _measure_apart(file: Path, threads: int, runs: int) -> tuple[float, float]:
+def _measure_apart(engine: str, file: Path, threads: int, runs: int) -> tuple[float, float, float]:
     """In a process of its own: this one holds TensorFlow and the images."""
-    command = [sys.executable, "-m", __name__, str(file), str(threads), str(runs)]
+    command = [sys.executable, "-m", __name__, engine, str(file), str(threads), str(runs)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # finds what we found
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     if result.returncode:
         raise RuntimeError(f"{file} could not be measured: {result.stderr.strip()}")
-    milliseconds, mebibytes = json.loads(result.stdout)
-    return milliseconds, mebibytes
+    milliseconds, images_per_second, mebibytes = json.loads(result.stdout)
+    return milliseconds, images_per_second, mebibytes
 
 
-def _run(engine: LiteRTEngine, images: DecodedImages, description: str) -> dict[str, np.ndarray]:
+def _run(engine: TFLiteEngine, images: DecodedImages, description: str) -> dict[str, np.ndarray]:
     """`probability`, `logit` and `distance`, float32 [N], of all images."""
     from deepfake_tf.export.litert import square_pixels
 
@@ -147,4 +172,4 @@ def _run(engine: LiteRTEngine, images: DecodedImages, description: str) -> dict[
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure_latency(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps(measure_speed(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))

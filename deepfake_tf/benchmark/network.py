@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from deepfake_tf.benchmark.litert import tflite_engines
 from deepfake_tf.benchmark.measuring import Row, row, time_in_turns
 from deepfake_tf.benchmark.operations import measure_operations
 from deepfake_tf.benchmark.peers import build_peers
 from deepfake_tf.export.graph import network_function, read_steps, run_in_tensorflow
 from deepfake_tf.inference.detector import find_model
+from deepfake_tf.inference.tflite_engine import INPUT_SHAPE
 
 SECTION = "network"
 RATIOS = "network, times as fast as"
@@ -54,7 +55,8 @@ def measure_network(
         peers, missing = build_peers(steps)
         runs |= peers
         notes += [f"network: left out, not installed (pip install 'deepfake-tf[peers]'): {name}" for name in missing]
-    for size, weight in (batch_sizes or BATCH_SIZES).items():
+    batch_sizes = batch_sizes or BATCH_SIZES
+    for size, weight in batch_sizes.items():
         images = np.random.default_rng(0).uniform(-1, 1, (size, 224, 224, 3)).astype(np.float32)
         calls = {name: partial(run, images) for name, run in runs.items()}
         seconds = time_in_turns(calls, weight * rounds)
@@ -64,7 +66,7 @@ def measure_network(
                 rows.append(row(SECTION, f"{name}, one image", "ms", 1000 * values))
             if _OURS in seconds and not name.startswith("TensorFlow"):
                 ratios.append(row(RATIOS, f"{name}, batch {size}", "x", values / seconds[_OURS]))
-    light, note = _measure_litert(model_dir, rounds)
+    light, note = _measure_tflite(model_dir, rounds, batch_sizes)
     operations: list[Row] = []
     if steps:
         one = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)
@@ -76,18 +78,21 @@ def _run(function, images: np.ndarray) -> np.ndarray:
     return function(tf.constant(images)).numpy()
 
 
-def _measure_litert(model_dir: Path, rounds: int) -> tuple[list[Row], list[str]]:
-    """One image from its resized pixels to the score, where a `.tflite` stands beside the model."""
+def _measure_tflite(model_dir: Path, rounds: int, batch_sizes: dict[int, int]) -> tuple[list[Row], list[str]]:
+    """From resized pixels to the score, by every engine of the `.tflite` that stands beside the model."""
     try:
         file = find_model(model_dir.parent if model_dir.name.isdigit() else model_dir, "litert")
     except FileNotFoundError:
-        return [], [f"LiteRT: left out, no .tflite beside {model_dir.parent}"]
-    if importlib.util.find_spec("ai_edge_litert") is None:
-        return [], ["LiteRT: left out, not installed: ai-edge-litert"]
-    from deepfake_tf.inference.litert_engine import INPUT_SHAPE, LiteRTEngine
-
-    engine = LiteRTEngine(file)
-    variant = engine.description.get("variant", "")
-    pixels = np.random.default_rng(0).integers(0, 256, INPUT_SHAPE, np.uint8)
-    seconds = time_in_turns({"litert": lambda: engine.run(pixels)}, 30 * rounds)["litert"]
-    return [row(SECTION, f"LiteRT {variant}, one image", "ms", 1000 * seconds)], []
+        return [], [f"LiteRT, OpenVINO engine: left out, no .tflite beside {model_dir.parent}"]
+    engines, missing = tflite_engines()
+    loaded = {name: engine(file) for name, engine in engines.items()}
+    rows = []
+    for size, weight in batch_sizes.items():
+        pixels = np.random.default_rng(0).integers(0, 256, (size, *INPUT_SHAPE[1:]), np.uint8)
+        calls = {name: partial(engine.run, pixels) for name, engine in loaded.items()}
+        for name, seconds in time_in_turns(calls, weight * rounds).items():
+            label = f"{name}, {loaded[name].description.get('variant', '')}"
+            rows.append(row(SECTION, f"{label}, batch {size}", "images/s", size / seconds))
+            if size == 1:
+                rows.append(row(SECTION, f"{label}, one image", "ms", 1000 * seconds))
+    return rows, [f"{name}: left out, not installed" for name in missing]

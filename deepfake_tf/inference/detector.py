@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 32
 BATCHES_AT_ONCE = 2
-ENGINES = ("auto", "saved_model", "litert")
+ENGINES = ("auto", "saved_model", "litert", "openvino")
 LITERT_SUFFIX = ".tflite"
 MODEL_CARD = "assets/model_card.json"  # inside a SavedModel
 
@@ -107,9 +107,9 @@ class Detector:
                 Serving or of `deepfake-tf serve`.
             version: with `url`, the number of the version to ask for; None takes the highest.
             label: with `url`, the label of the version to ask for, such as "stable".
-            engine: without `url`, what runs the model: "saved_model" (TensorFlow), "litert" (loads no
-                TensorFlow), or "auto": the one that `model` is for; where that leaves a choice, TensorFlow if
-                it is installed.
+            engine: without `url`, what runs the model: "saved_model" (TensorFlow); "litert" or "openvino" (the
+                `.tflite`; neither loads TensorFlow); or "auto": TensorFlow or LiteRT, as `model` is for; where that
+                leaves a choice, TensorFlow if it is installed.
 
         Raises:
             FileNotFoundError, ValueError: no model there, or not one of ours; says what was tried.
@@ -123,7 +123,7 @@ class Detector:
             self._engine = connect(url, version=version, label=label)
         else:
             self.model_dir = find_model(model, engine)
-            self._engine = _load(self.model_dir)
+            self._engine = _load(self.model_dir, engine)
 
     @property
     def card(self) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def find_model(model: str | os.PathLike[str] | None = None, engine: str = "saved
     if engine == "auto":
         prefers_file = is_file or (file.is_file() and not _is_installed("tensorflow"))
         engine = "litert" if prefers_file else "saved_model"
-    if engine == "litert":
+    if engine in ("litert", "openvino"):
         if not file.is_file():
             raise FileNotFoundError(
                 f"No LiteRT model {file}. Name one with --model or DEEPFAKE_TF_MODEL, or make one with: deepfake-tf "
@@ -234,18 +234,27 @@ def read_card(model_dir: Path) -> dict[str, Any]:
     return json.loads(file.read_text()) if file.is_file() else {}
 
 
-def _load(model: Path) -> Any:
+def _load(model: Path, engine: str) -> Any:
     """The engine for what `find_model` found."""
-    needed, extra = ("ai_edge_litert", "lite") if model.suffix == LITERT_SUFFIX else ("tensorflow", "full")
+    if model.suffix != LITERT_SUFFIX:
+        needed, extra = "tensorflow", "full"
+    elif engine == "openvino":
+        needed, extra = "openvino", "openvino"
+    else:
+        needed, extra = "ai_edge_litert", "lite"
     if not _is_installed(needed):
         raise ImportError(f"{model} needs {needed}, which is not installed: pip install 'deepfake-tf[{extra}]'")
-    if model.suffix == LITERT_SUFFIX:
-        from deepfake_tf.inference.litert_engine import LiteRTEngine
+    if needed == "tensorflow":
+        from deepfake_tf.inference.savedmodel_engine import SavedModelEngine
 
-        return LiteRTEngine(model)
-    from deepfake_tf.inference.savedmodel_engine import SavedModelEngine
+        return SavedModelEngine(model)
+    if needed == "openvino":
+        from deepfake_tf.inference.openvino_engine import OpenVINOEngine
 
-    return SavedModelEngine(model)
+        return OpenVINOEngine(model)
+    from deepfake_tf.inference.litert_engine import LiteRTEngine
+
+    return LiteRTEngine(model)
 
 
 def _is_installed(package: str) -> bool:

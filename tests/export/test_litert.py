@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -191,7 +192,8 @@ def test_the_benchmark_command_measures_every_variant(files, write_images, tmp_p
     assert main([*command, "--limit", "6", "--quick", "--verbose", "--output", str(tmp_path / "report")]) == 0
     table = capsys.readouterr().out
     rows = json.loads((tmp_path / "report" / "litert.json").read_text())
-    assert [row["variant"] for row in rows] == list(VARIANTS)
+    pairs = list(itertools.product(VARIANTS, ("LiteRT", "OpenVINO engine")))
+    assert [(row["variant"], row["engine"]) for row in rows] == pairs
     assert (tmp_path / "report" / "litert.md").read_text() == table == format_rows(rows)
     assert rows[0]["probability_difference_max"] == rows[0]["accuracy_drop"] == 0
     for row in rows:
@@ -199,6 +201,7 @@ def test_the_benchmark_command_measures_every_variant(files, write_images, tmp_p
         assert row["bytes"] == files[row["variant"]].stat().st_size
         assert row["peak_memory_mib"] > row["bytes"] / 2**20
         assert all(milliseconds > 0 for milliseconds in row["latency_ms"].values())
+        assert row["images_per_second"] > 0
 
 
 def test_the_benchmark_says_what_it_lacks(tmp_path, write_images):
