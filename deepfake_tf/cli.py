@@ -607,7 +607,7 @@ def _add_training_options(command: argparse.ArgumentParser) -> None:
         "--strategy",
         choices=STRATEGIES,
         default="none",
-        help="with KERAS_BACKEND=jax: all devices of this machine (mirrored), or of all workers in TF_CONFIG",
+        help="with KERAS_BACKEND=jax: all devices of this machine (mirrored, tpu), or of all workers in TF_CONFIG",
     )
     for field in dataclasses.fields(TrainingConfig):
         flag = "--" + field.name.replace("_", "-")

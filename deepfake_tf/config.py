@@ -32,7 +32,7 @@ IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 
 MODEL_NAMES = ("resnet18", "resnet50v2")
 RECIPE_NAMES = ("original", "fast", "best")  # of `recipes`
-STRATEGIES = ("none", "mirrored", "multiworker")  # of `distribution`
+STRATEGIES = ("none", "mirrored", "multiworker", "tpu")  # of `distribution`
 
 
 def _option(default: Any, text: str) -> Any:

@@ -72,11 +72,11 @@ def start(strategy: str) -> Workers:
     """Join the other processes, before anything is computed.
 
     Args:
-        strategy: str. "none"; "mirrored": all devices of this process; "multiworker": all devices of all the
-            processes that the environment variable TF_CONFIG names.
+        strategy: str. "none"; "mirrored": all devices of this process; "tpu": the same, and they must be a TPU's
+            cores; "multiworker": all devices of all the processes that the environment variable TF_CONFIG names.
 
     Raises:
-        ValueError: a strategy without the JAX backend, or TF_CONFIG is missing or not understood.
+        ValueError: a strategy without the JAX backend, TF_CONFIG is missing or not understood, or no TPU is there.
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}. Received: strategy={strategy!r}")
@@ -93,6 +93,11 @@ def start(strategy: str) -> Workers:
         addresses, index = read_tf_config(os.environ.get("TF_CONFIG", ""))
         jax.distributed.initialize(
             addresses[0], len(addresses), index, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS
+        )
+    if strategy == "tpu" and jax.default_backend() != "tpu":
+        raise ValueError(
+            f"--strategy tpu found no TPU. On a TPU VM: pip install 'jax[tpu]'; on other devices: --strategy mirrored. "
+            f"Received: {', '.join(map(str, jax.devices()))}"
         )
     keras.distribution.set_distribution(None)  # an earlier stage's
     return Workers(jax.process_count(), jax.process_index(), jax.device_count(), distributed=True)

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 
 import pytest
 
@@ -46,5 +50,16 @@ def test_without_a_strategy_there_is_one_worker_that_writes():
 def test_a_strategy_needs_jax_and_says_so():
     with pytest.raises(ValueError, match=r"--strategy mirrored needs .*KERAS_BACKEND=jax. Received: .*tensorflow"):
         start("mirrored")
-    with pytest.raises(ValueError, match=r"strategy must be one of none, mirrored, multiworker. Received: .*'tpu'"):
-        start("tpu")
+    with pytest.raises(
+        ValueError, match=r"strategy must be one of none, mirrored, multiworker, tpu. Received: .*'pod'"
+    ):
+        start("pod")
+
+
+def test_a_tpu_that_is_not_there_is_an_error_that_shows_what_is():
+    code = "from deepfake_tf.distribution import start; start('tpu')"
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert re.search(
+        r"ValueError: --strategy tpu found no TPU.*mirrored. Received: \S*CPU", result.stderr, re.IGNORECASE
+    )
