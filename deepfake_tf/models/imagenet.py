@@ -143,8 +143,12 @@ def _restore_batch_norm(model, convolutions, images: np.ndarray) -> None:
     """Put batch norm back into a network whose convolutions have it folded in.
 
     First every batch norm only adds its convolution's bias; one pass then measures each convolution's
-    output mean m and variance v; with moving mean m, moving variance v, gamma sqrt(v + epsilon) and
+    output mean m and variance v. With moving mean m, moving variance v, gamma sqrt(v + epsilon) and
     beta bias + m inference is unchanged, and training sees normalised activations.
+
+    Folding may also leave kernels of tiny size, in which each step of Adam, whose size is the learning rate, would turn
+    everything over. So each kernel takes, channel by channel, the size of a fresh one (He et al.,
+    https://arxiv.org/abs/1502.01852), which batch norm divides out again.
     """
     batch_norms = [model.get_layer(_batch_norm_of(layer.name)) for layer, _ in convolutions]
     for batch_norm, (_, bias) in zip(batch_norms, convolutions, strict=True):
@@ -157,10 +161,16 @@ def _restore_batch_norm(model, convolutions, images: np.ndarray) -> None:
             values[index] += output.size / output.shape[-1]
             sums[index] += output.sum((0, 1, 2), dtype=np.float64)
             squares[index] += np.square(output, dtype=np.float64).sum((0, 1, 2))
-    for index, (batch_norm, (_, bias)) in enumerate(zip(batch_norms, convolutions, strict=True)):
+    for index, (batch_norm, (layer, bias)) in enumerate(zip(batch_norms, convolutions, strict=True)):
         mean = sums[index] / values[index]
         variance = np.maximum(squares[index] / values[index] - mean**2, 0)
-        _set_weights(batch_norm, [np.sqrt(variance + BATCH_NORM_EPSILON), bias + mean, mean, variance])
+        kernel = np.asarray(layer.kernel)
+        size = np.sqrt(np.square(kernel, dtype=np.float64).mean((0, 1, 2)))
+        scale = np.sqrt(2 / kernel[..., 0].size) / np.maximum(size, np.finfo(np.float32).tiny)
+        scaled_variance = np.square(scale) * variance
+        _set_weights(layer, [kernel * scale])
+        gamma = np.sqrt(scaled_variance + BATCH_NORM_EPSILON) / scale
+        _set_weights(batch_norm, [gamma, bias + mean, scale * mean, scaled_variance])
 
 
 def _batch_norm_of(convolution: str) -> str:

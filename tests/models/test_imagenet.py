@@ -55,6 +55,17 @@ def test_folded_weights_give_the_unfolded_network_and_batch_norm_fits_the_images
     np.testing.assert_allclose(np.array(batch_norm.moving_variance), activations.var((0, 1, 2)), rtol=1e-3, atol=1e-3)
 
 
+def test_folded_kernels_take_the_size_of_fresh_ones():
+    """Else a step of Adam, whose size is the learning rate, turns over a kernel that folding has made tiny."""
+    small = {name: array * 1e-3 if "conv" in name else array for name, array in fold_batch_norm(ARRAYS).items()}
+    model = new_model()
+    load_torchvision_weights(model, small, random_images(4), imagenet_normalisation=False)
+    for name in ("conv1", "layer1.0.conv2", "layer4.1.conv2"):
+        kernel = np.array(model.get_layer(name).kernel)
+        root_mean_square = np.sqrt(np.square(kernel).mean((0, 1, 2)))
+        np.testing.assert_allclose(root_mean_square, np.sqrt(2 / kernel[..., 0].size), rtol=1e-4)
+
+
 def test_folded_weights_with_imagenet_normalisation():
     model = new_model()
     images = random_images(8)
