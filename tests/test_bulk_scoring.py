@@ -136,16 +136,30 @@ def _children(process: int) -> list[int]:
     return [int(child) for task in tasks for child in task.read_text().split()]
 
 
-def test_on_a_portable_runner_with_its_job_server_and_a_pool_of_workers(folder, expected, exported_model, tmp_path):
+def test_on_a_portable_runner_a_killed_worker_loses_nothing_either(folder, expected, exported_model, tmp_path):
     """The way of Flink and Spark: a job server takes the pipeline, and workers that run elsewhere take the bundles."""
     prefix = tmp_path / "run"
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
     with (
-        _service("apache_beam.runners.portability.local_job_service_main", "--port", tmp_path) as jobs,
-        _service("apache_beam.runners.worker.worker_pool_main", "--service_port", tmp_path) as workers,
+        _service("apache_beam.runners.portability.local_job_service_main", "--port", tmp_path) as (jobs, _),
+        _service("apache_beam.runners.worker.worker_pool_main", "--service_port", tmp_path) as (workers, pool),
     ):
-        options = ["--runner", "PortableRunner", "--job_endpoint", jobs, "--environment_type", "EXTERNAL"]
-        options += ["--environment_config", workers, "--input", folder / "*.png", "--output", prefix]
-        code, errors = score(*options, "--model", exported_model.path, "--shards", 3)
+        arguments = ["--runner", "PortableRunner", "--job_endpoint", jobs, "--environment_type", "EXTERNAL"]
+        arguments += ["--environment_config", workers, "--input", folder / "*.png", "--output", prefix]
+        arguments += ["--model", exported_model.path, "--shards", 3]
+        process = start(*arguments, "--input", pipe)
+        try:
+            _wait_for_reader(pipe)
+            [worker] = _children(pool)
+            os.kill(worker, signal.SIGKILL)
+            _, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
+        assert process.returncode == 2, errors
+        assert shards(prefix, "scores") == shards(prefix, "failed") == []
+
+        code, errors = score(*arguments)
     assert code == 0, errors
     assert len(shards(prefix, "scores")) == 3
     scored, _ = expected
@@ -155,6 +169,7 @@ def test_on_a_portable_runner_with_its_job_server_and_a_pool_of_workers(folder, 
 
 @contextlib.contextmanager
 def _service(module: str, port_flag: str, folder: Path):
+    """Start one of Beam's services; yields its address and its process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # workers: `python`
@@ -167,7 +182,7 @@ def _service(module: str, port_flag: str, folder: Path):
             assert process.poll() is None, (folder / f"{port}.log").read_text()
             assert time.monotonic() < deadline, f"{module} does not listen"
             time.sleep(0.1)
-        yield f"localhost:{port}"
+        yield f"localhost:{port}", process.pid
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
