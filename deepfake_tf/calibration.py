@@ -1,7 +1,8 @@
 """From logits to probabilities that mean what they say, and to a verdict that may be "uncertain".
 
 Temperature scaling: Guo et al., "On Calibration of Modern Neural Networks",
-https://arxiv.org/abs/1706.04599. Distance from the training data: Lee et al., "A Simple Unified
+https://arxiv.org/abs/1706.04599; with an offset it is the scaling of Platt, "Probabilistic Outputs for Support Vector
+Machines", 1999. Distance from the training data: Lee et al., "A Simple Unified
 Framework for Detecting Out-of-Distribution Samples", https://arxiv.org/abs/1807.03888.
 """
 
@@ -11,7 +12,7 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
 BAND_ACCURACY = 0.997  # of the validation images outside the uncertain band, at least
@@ -59,6 +60,34 @@ class Domain:
     def accepted_sides(self) -> tuple[int, int]:
         """The shortest and the longest side, in pixels, that count as in domain."""
         return int(self.min_side / SIZE_TOLERANCE), int(self.max_side * SIZE_TOLERANCE)
+
+
+def fit_offset(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Fit what to take off every logit so that it favours neither class, on validation images.
+
+    Which way a network errs depends on how its images were damaged, so the logits are best those of damaged ones.
+    Fitted by log loss together with a temperature, where both classes weigh the same, as they do in training.
+
+    Args:
+        labels: int64 [N]; 1 = FAKE, 0 = REAL.
+        logits: float [N].
+
+    Returns:
+        float. 0 where a class is missing.
+    """
+    labels, logits = np.asarray(labels), np.asarray(logits, np.float64)
+    counts = np.bincount(labels, minlength=2)
+    if not counts.all():
+        return 0.0
+    weights = 0.5 / counts[labels]
+    signs = 1.0 - 2.0 * labels
+
+    def loss(parameters):
+        log_temperature, offset = parameters
+        return np.logaddexp(0.0, signs * (logits - offset) / np.exp(log_temperature)) @ weights
+
+    largest = float(np.abs(logits).max())
+    return float(minimize(loss, (0.0, 0.0), method="L-BFGS-B", bounds=[(-3.0, 3.0), (-largest, largest)]).x[1])
 
 
 def fit_calibration(labels: np.ndarray, logits: np.ndarray, threshold: float = 0.5) -> Calibration:

@@ -319,9 +319,7 @@ def train(options: argparse.Namespace) -> int:
     if options.resume and recipes.is_recipe(run_dir):
         weights = recipes.resume_stages(examples, run_dir, source, options.strategy)
     elif not options.resume and len(stages) > 1:
-        weights = recipes.train_stages(
-            examples, stages, run_dir, source, options.strategy, recipes.AVERAGED_SHARES.get(options.recipe)
-        )
+        weights = recipes.train_stages(examples, stages, run_dir, source, options.strategy)
     else:
         from deepfake_tf.training import train as train_one
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from deepfake_tf.calibration import BAND_ACCURACY, domain_distance, fit_calibration, fit_domain
+from deepfake_tf.calibration import BAND_ACCURACY, domain_distance, fit_calibration, fit_domain, fit_offset
 
 
 def calibrated_sample(count=20_000, seed=0):
@@ -18,6 +18,14 @@ def test_temperature_undoes_overconfidence(overconfidence):
     labels, logits = calibrated_sample()
     calibration = fit_calibration(labels, logits * overconfidence)
     assert calibration.temperature == pytest.approx(overconfidence, rel=0.05)
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.25])  # of FAKE
+def test_the_offset_undoes_a_bias_whatever_the_balance_of_the_classes(kept):
+    labels, logits = calibrated_sample()
+    used = (labels == 0) | (np.random.default_rng(1).random(len(labels)) < kept)
+    assert fit_offset(labels[used], 2 * logits[used] + 1.5) == pytest.approx(1.5, abs=0.15)
+    assert fit_offset(labels[labels == 0], logits[labels == 0]) == 0
 
 
 def test_outside_the_band_the_accuracy_is_reached_and_the_band_is_no_wider_than_needed():

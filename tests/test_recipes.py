@@ -5,10 +5,9 @@ import json
 from pathlib import Path
 
 import keras
-import numpy as np
 import pytest
 
-from deepfake_tf import recipes, training, weight_averaging
+from deepfake_tf import recipes, training
 from deepfake_tf.config import RECIPE_NAMES, TrainingConfig
 from tests.jax_training import build_tiny_network, make_examples
 
@@ -78,18 +77,3 @@ def test_a_cut_recipe_goes_on_in_the_stage_that_was_cut(tmp_path, monkeypatch, c
         recipes.train_stages(examples, STAGES, run_dir)
     with pytest.raises(FileNotFoundError, match=r"recipe.json does not exist"):
         recipes.resume_stages(examples, tmp_path / "other")
-
-
-def test_the_last_two_stages_can_be_averaged(tmp_path, monkeypatch):
-    for module in (training, weight_averaging):
-        monkeypatch.setattr(module, "build_model", build_tiny_network)
-    run_dir = tmp_path / "run"
-    weights = recipes.train_stages(make_examples(32), STAGES, run_dir, averaged_share=0.8)
-    arrays = []
-    for file in (run_dir / "stage-1" / "best.weights.h5", run_dir / "stage-2" / "best.weights.h5", weights):
-        model = build_tiny_network(TINY.model, TINY.image_size)
-        model.load_weights(file)
-        arrays.append(model.get_weights())
-    for first, second, averaged in zip(*arrays):
-        np.testing.assert_allclose(averaged, 0.2 * first + 0.8 * second, rtol=1e-5, atol=1e-6)
-    assert recipes.resume_stages(make_examples(32), run_dir) == weights

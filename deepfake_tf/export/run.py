@@ -16,14 +16,22 @@ from scipy.special import expit
 
 import deepfake_tf
 from deepfake_tf import evaluation
-from deepfake_tf.calibration import BAND_ACCURACY, DOMAIN_PERCENTILE, Calibration, Domain, fit_calibration, fit_domain
+from deepfake_tf.calibration import (
+    BAND_ACCURACY,
+    DOMAIN_PERCENTILE,
+    Calibration,
+    Domain,
+    fit_calibration,
+    fit_domain,
+    fit_offset,
+)
 from deepfake_tf.config import FAKE, IMAGE_SIZE, LABEL_NAMES, PIXEL_MEAN, PIXEL_STD, REAL, TrainingConfig
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
 from deepfake_tf.export.folding import fold_batch_norm
 from deepfake_tf.export.litert import export_litert, export_litert_of_savedmodel, square_pixels
 from deepfake_tf.export.savedmodel import export_savedmodel, freeze, roughness
-from deepfake_tf.models import build_model, flip_averaged, with_features
+from deepfake_tf.models import HEAD_LAYER, build_model, flip_averaged, with_features
 from deepfake_tf.progress import progress_bar
 from deepfake_tf.weight_averaging import AVERAGE_FILE
 
@@ -65,6 +73,7 @@ def export_run(
     model.load_weights(run_dir / "best.weights.h5")
     model = fold_batch_norm(model)  # before rounding, which it would undo
     _round_kernels(model)
+    head = model.get_layer(HEAD_LAYER)
     if flip_averaging:
         model = flip_averaged(model)
     network = freeze(with_features(model), precision)
@@ -77,11 +86,18 @@ def export_run(
         network, validation_images, "measuring validation images"
     )
     labels = validation_images.examples.labels
+    seen = logits
+    if config.degradation:  # one threshold for all: fitted where errors are most
+        seen, _, _ = _run_network(network, validation_images, "measuring damaged validation images", degraded=True)
+    offset = fit_offset(labels, seen)
+    head.bias.assign_sub([offset])  # from here on the network's own
+    logits = logits - np.float32(offset)
     calibration = fit_calibration(labels, logits)
     domain = fit_domain(
         training_features, sample_images.examples.labels, validation_features, sample_images.sizes, validation_roughness
     )
     card = _model_card(config, calibration, domain, labels, logits, training, validation)
+    card["decision"]["offset"] = offset
     card["input"]["flip_averaging"] = flip_averaging
     card["precision"] = precision
     if (run_dir / AVERAGE_FILE).is_file():
@@ -145,11 +161,13 @@ def _round_kernels(model: keras.Model) -> None:
             variable.assign(keras.ops.cast(keras.ops.cast(variable, "float16"), "float32"))
 
 
-def _run_network(network, images: DecodedImages, description: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _run_network(
+    network, images: DecodedImages, description: str, degraded: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logits float32 [N], pooled features float32 [N, C] and roughness float32 [N], by what is exported."""
     logits, features, rough = [], [], []
     with progress_bar(len(images), description, "image") as bar:
-        for pixels, _ in evaluation_batches(images, BATCH_SIZE):
+        for pixels, _ in evaluation_batches(images, BATCH_SIZE, degraded):
             outputs = network(pixels)
             logits.append(outputs["logit"].numpy()[:, 0])
             features.append(tf.reduce_mean(outputs["features"], axis=[1, 2]).numpy())

@@ -138,13 +138,19 @@ def test_a_run_with_smaller_squares_is_exported_whole(write_images, tmp_path_fac
     examples = Examples(names, labels, [str(folder / name) for name in names], [""] * len(names))
     run_dir = made / "run"
     run_dir.mkdir()
-    (run_dir / "config.json").write_text(TrainingConfig(image_size=112).to_json())
-    build_model("resnet18", 112).save_weights(run_dir / "best.weights.h5")
+    (run_dir / "config.json").write_text(TrainingConfig(image_size=112, degradation=0.5).to_json())
+    network = build_model("resnet18", 112)
+    network.save_weights(run_dir / "best.weights.h5")
     for file, parity in (("train_files.txt", 0), ("validation_files.txt", 1)):
         (run_dir / file).write_text("".join(f"{name}\n" for name in names[parity::2]))
     card = export_run(run_dir, examples, made / "deepfake" / "1", litert=made / "variants")
     assert len(list((made / "variants").glob("*.tflite"))) == len(VARIANTS)
     full = Detector(made / "deepfake").explain(list(examples.files[:4]))
+    squares = square_pixels(DecodedImages(examples.take(np.arange(4)))) / np.float32(127.5) - 1
+    logits = network.predict_on_batch(squares.reshape(4, 112, 2, 112, 2, 3).mean(axis=(2, 4)))[:, 0]
+    offset = card["decision"]["offset"]
+    assert offset != 0
+    assert [one.prediction.logit for one in full] == pytest.approx(logits - offset, rel=1e-2, abs=1e-2)
     for variant, tolerance in (("float32", 1e-3), ("int8", 0.1)):
         light = Detector(made / "variants" / f"deepfake_{variant}.tflite")
         assert light.card == json.loads(json.dumps(card))
