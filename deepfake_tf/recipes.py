@@ -22,7 +22,7 @@ best        deepfake-tf train --data cifake --recipe best --run-dir runs/best
     `fast`, and on from there; same machine:
     stage 3 (112 px, 268,800 images seen, half of them damaged as the web damages them): accuracy 96.67 %, AUC .9969,
     107 minutes on a machine that others used too;
-    stage 4 (112 px, 256,000 images seen, 40 % of them damaged): accuracy @ACC@ %, AUC @AUC@, 62 minutes; the model that
+    stage 4 (112 px, 256,000 images seen, 40 % of them damaged): accuracy 97.45 %, AUC .9976, 60 minutes; the model that
     ships; its figures are those of the model card, which also tells the by-ways that this run took between the stages.
 
 The measured runs began from ImageNet weights without the last block (layer4), which was fresh; the recipes take all of
