@@ -1,4 +1,4 @@
-"""The fast engine on x86 and ARM processors: a `.tflite` file, run by OpenVINO, which reads the format as it is.
+"""A `.tflite` file, run by OpenVINO, which reads the format as it is.
 
 https://docs.openvino.ai/2025/openvino-workflow/model-preparation/convert-model-tensorflow-lite.html
 """
