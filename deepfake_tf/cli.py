@@ -586,7 +586,7 @@ def _add_split_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--split", choices=("validation", "test", "all"), default="validation")
     command.add_argument("--limit", type=int, metavar="N", help="use N images of the split, evenly spread over it")
     command.add_argument("--validation-fraction", type=float, default=TrainingConfig.validation_fraction)
-    command.add_argument("--seed", type=int, default=TrainingConfig.seed, help="of the validation split")
+    command.add_argument("--split-seed", type=int, default=TrainingConfig.split_seed, help="of the validation split")
 
 
 def _add_training_options(command: argparse.ArgumentParser) -> None:
@@ -663,7 +663,7 @@ def _load_split(options: argparse.Namespace):
     for name, error in images.errors.items():
         print(f"left out: {name}: {error}", file=sys.stderr)
     if options.split != "all":
-        images = select_split(images, options.split, options.validation_fraction, options.seed)
+        images = select_split(images, options.split, options.validation_fraction, options.split_seed)
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit must be 1 or more. Received: {options.limit}")
     if options.limit and options.limit < len(images):

@@ -73,7 +73,8 @@ class TrainingConfig:
     precision: str = _option("float32", "compute type; variables stay float32")
     early_stopping_patience: int = _option(3, "epochs without a better validation loss")
     steps_per_epoch: int = _option(0, "0: the whole training set; else so many batches between checkpoints")
-    seed: int = _option(0, "of the split, the initial weights, the shuffling and the augmentation")
+    seed: int = _option(0, "of the initial weights, the shuffling and the augmentation")
+    split_seed: int = _option(0, "of the validation split: that of the run whose weights you train on")
 
     def __post_init__(self):
         _check_choice("model", self.model, MODEL_NAMES)
@@ -98,6 +99,7 @@ class TrainingConfig:
         _check_range("early_stopping_patience", self.early_stopping_patience, 1, 10_000)
         _check_range("steps_per_epoch", self.steps_per_epoch, 0, 10_000_000)
         _check_range("seed", self.seed, 0, 2**31 - 1)
+        _check_range("split_seed", self.split_seed, 0, 2**31 - 1)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"

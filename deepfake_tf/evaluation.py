@@ -254,15 +254,15 @@ def pixel_batches(images: DecodedImages, batch_size: int) -> Iterator[np.ndarray
         yield preprocessing.decode(encoded).numpy()[None]
 
 
-def select_split(images: DecodedImages, split: str, fraction: float, seed: int) -> DecodedImages:
+def select_split(images: DecodedImages, split: str, fraction: float, split_seed: int) -> DecodedImages:
     """The images of one split.
 
     Args:
         images: DecodedImages. The data that a run was or would be trained on.
-        split: str. "validation": what training with this fraction and seed holds out; "test": what the
+        split: str. "validation": what training with this fraction and split seed holds out; "test": what the
             source marks so.
         fraction: float, 0..1. `TrainingConfig.validation_fraction`.
-        seed: int. `TrainingConfig.seed`.
+        split_seed: int. `TrainingConfig.split_seed`.
 
     Raises:
         ValueError: `split` is unknown, or has no images.
@@ -273,7 +273,7 @@ def select_split(images: DecodedImages, split: str, fraction: float, seed: int) 
     elif split == "validation":
         rest = np.flatnonzero(~is_test)
         digests = [images.digests[position] for position in rest]
-        selected = rest[split_validation(images.examples.labels[rest], digests, fraction, seed)[1]]
+        selected = rest[split_validation(images.examples.labels[rest], digests, fraction, split_seed)[1]]
     else:
         raise ValueError(f"split must be validation or test. Received: split={split!r}")
     if not len(selected):

@@ -302,17 +302,17 @@ def test_splits_are_those_of_training():
     splits = ["test", ""] * 20
     images = DecodedImages(png_examples([(8, 8)] * 40, splits))
     images.examples.labels[:] = np.arange(40) // 2 % 2  # both classes in both splits
-    test = select_split(images, "test", 0.3, seed=0)
+    test = select_split(images, "test", 0.3, split_seed=0)
     assert test.examples.names == images.examples.names[::2]
-    validation = select_split(images, "validation", 0.3, seed=0)
+    validation = select_split(images, "validation", 0.3, split_seed=0)
     assert set(validation.examples.splits) == {""}
     assert validation.examples.counts() == {"REAL": 3, "FAKE": 3}
-    assert select_split(images, "validation", 0.3, seed=1).examples.names != validation.examples.names
+    assert select_split(images, "validation", 0.3, split_seed=1).examples.names != validation.examples.names
 
 
 def test_missing_or_unknown_split_is_an_error():
     images = DecodedImages(png_examples([(8, 8)] * 4))
     with pytest.raises(ValueError, match="no test images: 4 images, of which 0"):
-        select_split(images, "test", 0.2, seed=0)
+        select_split(images, "test", 0.2, split_seed=0)
     with pytest.raises(ValueError, match="split='train'"):
-        select_split(images, "train", 0.2, seed=0)
+        select_split(images, "train", 0.2, split_seed=0)

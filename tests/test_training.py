@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -37,6 +38,7 @@ COSINE = TrainingConfig(
     dropout=0.5,
     validation_fraction=0.25,
     seed=3,
+    split_seed=3,
 )
 PLATEAU = TrainingConfig(
     weights="none", image_size=32, epochs=8, batch_size=8, learning_rate=0.05, validation_fraction=0.25
@@ -145,6 +147,17 @@ def test_run_directory_holds_what_the_module_says(finished_run, examples):
     assert any((finished_run / "tensorboard").rglob("events.out.tfevents.*"))
     with Image.open(finished_run / "learning_curves.png") as image:
         assert image.width > 800
+
+
+def test_what_is_held_out_depends_on_the_split_seed_alone(finished_run, examples, tmp_path):
+    held_out = {}
+    for field in ("seed", "split_seed"):
+        config = dataclasses.replace(COSINE, epochs=1, **{field: 8})
+        train(examples, config, tmp_path / field)
+        held_out[field] = (tmp_path / field / "validation_files.txt").read_text()
+    expected = (finished_run / "validation_files.txt").read_text()
+    assert held_out["seed"] == expected  # else a run that goes on from another's weights validates on what they saw
+    assert held_out["split_seed"] != expected
 
 
 def test_the_network_learns_and_the_best_epoch_is_kept(finished_run, examples):
