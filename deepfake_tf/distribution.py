@@ -18,9 +18,11 @@ import tempfile
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from deepfake_tf.config import STRATEGIES
 
+SIZE_UNIT = 2**30  # of a message's length, which may not fit into the 32 bits that JAX counts in
 HEARTBEAT_TIMEOUT_SECONDS = 30  # a worker that is silent for so long is dead, and the others end
 
 
@@ -56,6 +58,19 @@ class Workers:
         processes at once.
         """
         return run_dir if self.is_chief else Path(tempfile.mkdtemp(prefix="deepfake_tf_worker_"))
+
+    def exchange(self, message: bytes) -> list[bytes]:
+        """What every process has to say, in their order; all must call it. Alone, it is one's own message."""
+        if self.count == 1:
+            return [message]
+        from jax.experimental import multihost_utils
+
+        sizes = multihost_utils.process_allgather(np.array(divmod(len(message), SIZE_UNIT), np.int32))
+        sizes = [high * SIZE_UNIT + low for high, low in sizes.tolist()]
+        padded = np.zeros(max(sizes), np.uint8)
+        padded[: len(message)] = np.frombuffer(message, np.uint8)
+        everything = multihost_utils.process_allgather(padded)
+        return [row[:size].tobytes() for row, size in zip(everything, sizes)]
 
     def wait(self) -> None:
         """Until all processes are here: what the chief has written is there for all."""

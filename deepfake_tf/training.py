@@ -79,13 +79,13 @@ def train(
             f"The batch must divide by the {workers.devices} devices. Received: batch_size={config.batch_size}"
         )
     _set_seed(config.seed)
-    images = data.DecodedImages(
-        examples.take(np.flatnonzero(np.array(examples.splits) != "test")), config.image_size, "reading images"
-    )
+    share = {"workers": workers} if workers.distributed else {}
+    unmarked = examples.take(np.flatnonzero(np.array(examples.splits) != "test"))
+    images = data.DecodedImages(unmarked, config.image_size, "reading images", **share)
     for name, error in images.errors.items():
         print(f"left out: {name}: {error}")
     train_indices, validation_indices = split_validation(
-        images.examples.labels, images.digests, config.validation_fraction, config.seed
+        images.examples.labels, images.digests, config.validation_fraction, config.split_seed
     )
     training, validation = images.take(train_indices), images.take(validation_indices)
     _check_classes(training, validation)
@@ -131,7 +131,6 @@ def train(
     if keras.backend.backend() == "tensorflow":  # which writes TensorBoard's files
         callbacks.append(keras.callbacks.TensorBoard(str(output_dir / "tensorboard"), write_graph=False))
     callbacks.append(checkpoint)  # last: it saves what the others have decided
-    share = {"workers": workers} if workers.distributed else {}
     model.fit(
         data.training_batches(training, config, first_step=checkpoint.epoch * steps, **share),
         validation_data=data.evaluation_batches(validation, config.batch_size, **share),

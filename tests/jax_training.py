@@ -6,6 +6,7 @@ from 0, in whose middle the process ends as by a power cut; `logits`, a file for
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -64,6 +65,16 @@ def make_examples(per_class: int):
     return Examples([str(index) for index in range(len(files))], labels, files, [""] * len(files))
 
 
+def keep_own_files(examples):
+    """Of several workers, each has the files of its own shard, every second one for instance, and no others."""
+    if "TF_CONFIG" not in os.environ:
+        return examples
+    config = json.loads(os.environ["TF_CONFIG"])
+    count, index = len(config["cluster"]["worker"]), config["task"]["index"]
+    files = [file if i % count == index else "of another worker.png" for i, file in enumerate(examples.files)]
+    return dataclasses.replace(examples, files=files)
+
+
 def build_tiny_network(name, image_size, dropout=0.0, dtype=None):
     """One convolution with all that replicas have to agree on: batch norm, dropout, a head."""
     import keras
@@ -99,7 +110,7 @@ def main(run_dir: str, options: dict) -> None:
     fit = keras.Model.fit
     keras.Model.fit = lambda model, *args, callbacks, **named: fit(model, *args, callbacks=[*callbacks, Die()], **named)
     training.train(
-        make_examples(options["per_class"]),
+        keep_own_files(make_examples(options["per_class"])),
         TrainingConfig(**{**CONFIG, **options.get("config", {})}),
         run_dir,
         options.get("resume", False),

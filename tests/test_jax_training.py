@@ -64,7 +64,7 @@ def test_its_weights_give_the_same_logits_under_tensorflow(run_alone):
 def test_it_splits_as_tensorflow_does(run_alone):
     """Pillow and TensorFlow decode to the same pixels, so `evaluate` finds the images that were held out."""
     images = DecodedImages(jax_training.make_examples(PER_CLASS), 32)
-    _, validation = split_validation(images.examples.labels, images.digests, 0.25, 3)
+    _, validation = split_validation(images.examples.labels, images.digests, 0.25, seed=0)
     names = (run_alone / "validation_files.txt").read_text().splitlines()
     assert names == [images.examples.names[index] for index in validation]
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -34,6 +36,10 @@ MEMORY_BYTES = 16 * 1024**3  # of decoded pixels
 class DecodedImages:
     """The pixels of `Examples`, decoded once, as `pipeline.DecodedImages` decodes them.
 
+    Of several workers each reads and decodes its own files only, every `workers.count`-th one; then they tell each
+    other what they have read. So all know the same images, in the same order, and split and batches are those of one
+    process.
+
     Attributes:
         examples: Examples. The readable ones, in their order.
         digests: one SHA-256 digest an image, of its decoded pixels and their shape: the split rests on them.
@@ -45,37 +51,31 @@ class DecodedImages:
         ValueError: the pixels do not fit into `MEMORY_BYTES`.
     """
 
-    def __init__(self, examples: Examples, image_size: int = IMAGE_SIZE, description: str = "decoding"):
+    def __init__(
+        self,
+        examples: Examples,
+        image_size: int = IMAGE_SIZE,
+        description: str = "decoding",
+        workers: Workers = ALONE,
+    ):
         self.image_size = image_size
-        self.digests: list[bytes] = []
-        self.errors: dict[str, str] = {}
-        pixels: list[np.ndarray] = []
-        readable, first_shape = [], None
-        resized = False  # whether the images differ in size
-        with progress_bar(len(examples), description, "image") as bar:
-            for index, file in enumerate(examples.files):
-                bar.update()
-                try:
-                    image = _decode(file)
-                except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them trip over
-                    self.errors[examples.names[index]] = str(error) or "could not be read"
-                    continue
-                height, width, _ = image.shape
-                readable.append(index)
-                self.digests.append(hashlib.sha256(b"%dx%d:" % (width, height) + image.tobytes()).digest())
-                first_shape = first_shape or image.shape
-                if not resized and image.shape != first_shape:
-                    resized = True
-                    pixels = [pillow_preprocessing.resize(earlier, image_size) for earlier in pixels]
-                pixels.append(pillow_preprocessing.resize(image, image_size) if resized else image)
-                if len(pixels) * pixels[0].nbytes > MEMORY_BYTES:
-                    raise ValueError(
-                        f"The images do not fit into {MEMORY_BYTES / 1024**3:g} GiB, where this way of training keeps "
-                        f"them all. Received: {len(examples)} images, {pixels[0].shape} each. Unset KERAS_BACKEND to "
-                        f"train by TensorFlow, which reads them from the disk, or shrink them first."
-                    )
-        self.examples = examples.take(np.array(readable, np.int64)) if self.errors else examples
-        self.pixels = np.stack(pixels) if pixels else np.zeros((0, image_size, image_size, 3), np.uint8)
+        mine = range(workers.index, len(examples), workers.count)
+        digests, errors, pixels = _decode_files(examples, mine, image_size, description, MEMORY_BYTES // workers.count)
+        shape = pixels[0].shape if pixels else None
+        told = [json.loads(message) for message in workers.exchange(json.dumps([digests, errors, shape]).encode())]
+        shapes = {tuple(other) for *_, other in told if other}
+        if len(shapes) > 1:  # the workers' images differ in size, though one worker's may not
+            pixels = [pillow_preprocessing.resize(image, image_size) for image in pixels]
+            shapes = {(image_size, image_size, 3)}
+        parts = [np.frombuffer(part, np.uint8) for part in workers.exchange(b"".join(pixels))]
+        readable = [int(index) for part, *_ in told for index in part]  # JSON's keys are strings
+        order = np.argsort(readable)
+        all_digests = [bytes.fromhex(digest) for part, *_ in told for digest in part.values()]
+        self.digests = [all_digests[i] for i in order]
+        self.errors = {examples.names[int(index)]: error for _, part, _ in told for index, error in part.items()}
+        self.examples = examples.take(np.array(readable, np.int64)[order]) if self.errors else examples
+        shape = shapes.pop() if shapes else (image_size, image_size, 3)
+        self.pixels = np.concatenate(parts).reshape(-1, *shape)[order]
 
     def take(self, indices: np.ndarray) -> DecodedImages:
         """The images at these positions, in this order."""
@@ -195,6 +195,38 @@ def resize(pixels, size: int):
 def normalise(pixels):
     """As `preprocessing.normalise`: float32, 0..255 -> -1..1."""
     return (pixels / 255.0 - PIXEL_MEAN) / PIXEL_STD
+
+
+def _decode_files(
+    examples: Examples, positions: Sequence[int], image_size: int, description: str, memory_bytes: int
+) -> tuple[dict[int, str], dict[int, str], list[np.ndarray]]:
+    """Digests (hexadecimal) and errors by position, and the pixels of those without an error."""
+    digests, errors = {}, {}
+    pixels: list[np.ndarray] = []
+    first_shape = None
+    resized = False  # whether the images differ in size
+    with progress_bar(len(positions), description, "image") as bar:
+        for index in positions:
+            bar.update()
+            try:
+                image = _decode(examples.files[index])
+            except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them trip over
+                errors[index] = str(error) or "could not be read"
+                continue
+            height, width, _ = image.shape
+            digests[index] = hashlib.sha256(b"%dx%d:" % (width, height) + image.tobytes()).hexdigest()
+            first_shape = first_shape or image.shape
+            if not resized and image.shape != first_shape:
+                resized = True
+                pixels = [pillow_preprocessing.resize(earlier, image_size) for earlier in pixels]
+            pixels.append(pillow_preprocessing.resize(image, image_size) if resized else image)
+            if len(pixels) * pixels[0].nbytes > memory_bytes:
+                raise ValueError(
+                    f"The images do not fit into {MEMORY_BYTES / 1024**3:g} GiB, where this way of training keeps "
+                    f"them all. Received: {len(examples)} images, {pixels[0].shape} each. Unset KERAS_BACKEND to "
+                    f"train by TensorFlow, which reads them from the disk, or shrink them first."
+                )
+    return digests, errors, pixels
 
 
 def _decode(file: str | bytes) -> np.ndarray:
