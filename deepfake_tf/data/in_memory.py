@@ -67,7 +67,7 @@ class DecodedImages:
         if len(shapes) > 1:  # the workers' images differ in size, though one worker's may not
             pixels = [pillow_preprocessing.resize(image, image_size) for image in pixels]
             shapes = {(image_size, image_size, 3)}
-        parts = [np.frombuffer(part, np.uint8) for part in workers.exchange(b"".join(pixels))]
+        parts = [np.frombuffer(part, np.uint8) for part in workers.exchange(b"".join(image.data for image in pixels))]
         readable = [int(index) for part, *_ in told for index in part]  # JSON's keys are strings
         order = np.argsort(readable)
         all_digests = [bytes.fromhex(digest) for part, *_ in told for digest in part.values()]
