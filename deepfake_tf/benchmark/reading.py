@@ -39,8 +39,8 @@ def _measure_guard(read, rounds: int) -> Row:
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def bare(image_bytes):
-        preprocessing.read_header(image_bytes[0])
-        return [preprocessing.resize(preprocessing.decode(image_bytes[0]))]
+        image_format, width, height = preprocessing.read_header(image_bytes[0])
+        return preprocessing.resize(preprocessing.decode(image_bytes[0], image_format)), width, height
 
     one = tf.constant(encoded_pictures(1, 32, 32, "PNG"))
     functions = {"guarded": partial(_wait, read, one), "bare": partial(_wait, bare, one)}

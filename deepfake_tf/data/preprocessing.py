@@ -6,6 +6,7 @@ cannot drift apart. Pixels are taken as they are stored: an EXIF orientation is 
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from deepfake_tf.config import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
@@ -48,11 +49,12 @@ def read_header(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor
     return image_format, width, height
 
 
-def decode(image_bytes: tf.Tensor) -> tf.Tensor:
+def decode(image_bytes: tf.Tensor, image_format: tf.Tensor | None = None) -> tf.Tensor:
     """Decode one image: JPEG, PNG, GIF (its first frame), BMP or WebP.
 
     Args:
         image_bytes: string []. An encoded image; check its size with `read_header` first.
+        image_format: int32 [], of `read_header`; None looks again.
 
     Returns:
         uint8 [H, W, 3], RGB 0..255. Grey is repeated, alpha dropped, 16 bits cut to 8.
@@ -61,7 +63,8 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
         tf.errors.InvalidArgumentError: the bytes are no such image, or a truncated one.
     """
     head = _head(image_bytes)
-    image_format = _format(head)
+    if image_format is None:
+        image_format = _format(head)
     has_palette = (image_format == BMP) & (head[28] == 8)
     other = lambda data: tf.io.decode_image(data, channels=3, expand_animations=False)
     decoders = {
@@ -116,11 +119,14 @@ def _head(image_bytes):
 
 
 def _format(head):
-    image_format = tf.constant(UNKNOWN)
-    for number, magic in _MAGIC_NUMBERS.items():
-        matches = [head[position] == octet for position, octet in enumerate(magic) if octet is not None]
-        image_format = tf.where(tf.reduce_all(matches), number, image_format)
-    return image_format
+    magic = np.zeros((UNKNOWN, 16), np.int32)
+    matters = np.zeros(magic.shape, bool)
+    for number, octets in _MAGIC_NUMBERS.items():
+        for position, octet in enumerate(octets):
+            if octet is not None:
+                magic[number, position], matters[number, position] = octet, True
+    matches = tf.reduce_all((head[:16] == magic) | ~matters, axis=1)
+    return tf.argmax(tf.concat([matches, [True]], axis=0), output_type=tf.int32)  # the first that is true
 
 
 def _jpeg_size(image_bytes):
