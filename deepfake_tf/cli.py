@@ -195,6 +195,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def predict(options: argparse.Namespace) -> int:
     from deepfake_tf.inference.detector import Detector
+    from deepfake_tf.inference.tensorflow_import import without_keras
 
     paths = expand_paths(options.paths)
     options.format = options.format or FORMATS_BY_SUFFIX.get(Path(options.output or "").suffix.lower(), "table")
@@ -205,7 +206,8 @@ def predict(options: argparse.Namespace) -> int:
     if is_submission:
         _check_submission(paths, options)
     started = time.monotonic()
-    detector = Detector(options.model, url=options.url, label=options.label, engine=options.engine)
+    with without_keras():
+        detector = Detector(options.model, url=options.url, label=options.label, engine=options.engine)
     if is_submission:
         return _predict_submission(detector, paths, options)
     if is_row_file:
@@ -229,10 +231,13 @@ def score(options: argparse.Namespace) -> int:
 def explain(options: argparse.Namespace) -> int:
     from deepfake_tf.explanation import draw_sheet
     from deepfake_tf.inference.detector import Detector
+    from deepfake_tf.inference.tensorflow_import import without_keras
     from deepfake_tf.output import has_errors, write_whole
 
     paths = expand_paths(options.paths)
-    explanations = Detector(options.model, engine=options.engine).explain(paths)
+    with without_keras():
+        detector = Detector(options.model, engine=options.engine)
+    explanations = detector.explain(paths)
     encoded = [b"" if item.prediction.error else Path(item.prediction.file).read_bytes() for item in explanations]
     write_whole(options.output, draw_sheet(explanations, encoded))
     print(f"wrote {options.output}")
@@ -257,10 +262,12 @@ def demo(options: argparse.Namespace) -> int:
     import tempfile
 
     from deepfake_tf.inference.detector import Detector
+    from deepfake_tf.inference.tensorflow_import import without_keras
     from deepfake_tf.samples import write_cifake_samples, write_samples
 
     started = time.monotonic()
-    detector = Detector(options.model, engine=options.engine)
+    with without_keras():
+        detector = Detector(options.model, engine=options.engine)
     archive = Path(options.archive).resolve() if options.archive else None
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # short names in the table
         paths = write_samples(".") + write_cifake_samples(".", archive)

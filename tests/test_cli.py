@@ -46,6 +46,19 @@ def test_help_and_import_load_no_tensorflow():
     assert "predict" in run("--help").stdout
 
 
+def test_predict_by_tensorflow_leaves_keras_out_and_importable(mixed_folder, exported_model):
+    code = (
+        "import sys; from deepfake_tf.cli import main\n"
+        f"code = main(['predict', {str(mixed_folder)!r}, '--model', {str(exported_model.path)!r}])\n"
+        "assert 'tensorflow' in sys.modules and 'keras' not in sys.modules\n"
+        "import keras; keras.layers.Dense(1)(keras.ops.ones((1, 2)))\n"
+        "sys.exit(code)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 3, result.stderr  # some files are broken
+    assert "REAL" in result.stdout or "FAKE" in result.stdout
+
+
 def test_predict_mixed_folder_as_csv(mixed_folder, exported_model, tmp_path):
     output = tmp_path / "out" / "rows.csv"
     result = run("predict", mixed_folder, "--output", output, "--model", exported_model.path)  # .csv says the format

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from deepfake_tf.inference.detector import find_model
 from deepfake_tf.inference.server_requests import API_KEY_HEADER, API_KEY_VARIABLE
+from deepfake_tf.inference.tensorflow_import import without_keras
 from deepfake_tf.inference.tf_serving_engine import MODEL_NAME, RestEngine, connect
 from deepfake_tf.server import SAMPLE, tensorflow_serving
 from deepfake_tf.server.gateway import build_remote_gateway
@@ -110,8 +111,9 @@ def _serve_local(folders: dict[int, Path], options: ServeOptions) -> None:
         closing(_listen(options.host, options.rest_port)) as rest_socket,
         closing(_listen(options.host, options.gateway_port)) as gateway_socket,
     ):
-        from deepfake_tf.server.local import ENGINE, build_local_app
-        from deepfake_tf.server.served_model import ServedModel
+        with without_keras():
+            from deepfake_tf.server.local import ENGINE, build_local_app
+            from deepfake_tf.server.served_model import ServedModel
 
         with closing(ServedModel(MODEL_NAME, folders, options.label_numbers)) as served:
             _announce(f"{ENGINE}: it answers TensorFlow Serving's REST API, in process, without gRPC", folders)
