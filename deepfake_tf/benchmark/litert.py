@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepfake_tf.benchmark.measuring import peak_memory_mib, time_in_turns
+from deepfake_tf.inference.detector import engine_class
 from deepfake_tf.inference.tflite_engine import INPUT_SHAPE, TFLiteEngine
 from deepfake_tf.output import write_whole
 from deepfake_tf.progress import progress_bar
@@ -27,20 +26,17 @@ WARM_UP_RUNS = 5
 THREADS = (1, 2)
 BATCH_SIZE = 64
 BATCHES = 10  # the rate is the median of so many
-_ENGINES = {  # name -> what it needs, and its class
-    "LiteRT": ("ai_edge_litert", "deepfake_tf.inference.litert_engine", "LiteRTEngine"),
-    "OpenVINO engine": ("openvino", "deepfake_tf.inference.openvino_engine", "OpenVINOEngine"),
-}
+_ENGINES = {"LiteRT": "litert", "OpenVINO engine": "openvino"}  # as the tables name them -> as Detector does
 
 
 def tflite_engines() -> tuple[dict[str, type[TFLiteEngine]], list[str]]:
     """What runs a `.tflite` here: name -> class; and the names of what is not installed."""
     engines, missing = {}, []
-    for name, (package, module, engine) in _ENGINES.items():
-        if importlib.util.find_spec(package) is None:
+    for name, engine in _ENGINES.items():
+        try:
+            engines[name] = engine_class(engine)
+        except ImportError:
             missing.append(name)
-        else:
-            engines[name] = getattr(importlib.import_module(module), engine)
     return engines, missing
 
 
@@ -81,8 +77,8 @@ def benchmark_litert(
     reference: dict[str, np.ndarray] = {}
     engines, _ = tflite_engines()
     for variant, file in files.items():
-        for name, engine_class in engines.items() if file.is_file() else ():
-            engine = engine_class(file)
+        for name, make_engine in engines.items() if file.is_file() else ():
+            engine = make_engine(file)
             decision, domain = engine.description["decision"], engine.description["domain"]
             outputs = _run(engine, images, f"{variant} by {name}, {len(images)} images")
             reference = reference or outputs
@@ -140,7 +136,7 @@ def format_rows(rows: list[dict[str, Any]]) -> str:
 
 def measure_speed(engine: str, file: str, threads: int, runs: int) -> tuple[float, float, float]:
     """Milliseconds for one image, median of `runs`; images a second in batches; peak memory of this process, MiB."""
-    loaded = tflite_engines()[0][engine](file, threads)
+    loaded = engine_class(_ENGINES[engine])(file, threads)
     batch = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE, *INPUT_SHAPE[1:]), np.uint8)
     one = time_in_turns({"run": lambda: loaded.run(batch[:1])}, runs, WARM_UP_RUNS)["run"]
     many = time_in_turns({"run": lambda: loaded.run(batch)}, min(runs, BATCHES))["run"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.util
 import itertools
 import json
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 32
 BATCHES_AT_ONCE = 2
-ENGINES = ("auto", "saved_model", "litert", "openvino")
+_ENGINE_CLASSES = {  # engine -> what it needs, the extra that brings that, its module and class
+    "saved_model": ("tensorflow", "full", "savedmodel_engine", "SavedModelEngine"),
+    "litert": ("ai_edge_litert", "lite", "litert_engine", "LiteRTEngine"),
+    "openvino": ("openvino", "openvino", "openvino_engine", "OpenVINOEngine"),
+}
+ENGINES = ("auto", *_ENGINE_CLASSES)
 LITERT_SUFFIX = ".tflite"
 MODEL_CARD = "assets/model_card.json"  # inside a SavedModel
 
@@ -234,27 +240,27 @@ def read_card(model_dir: Path) -> dict[str, Any]:
     return json.loads(file.read_text()) if file.is_file() else {}
 
 
+def engine_class(engine: str) -> Any:
+    """The class that runs a SavedModel's folder ("saved_model"), or a `.tflite` ("litert", "openvino").
+
+    Raises:
+        ImportError: what it needs is not installed.
+    """
+    package, extra, module, name = _ENGINE_CLASSES[engine]
+    if not _is_installed(package):
+        raise ImportError(
+            f"The engine {engine} needs {package}, which is not installed: pip install 'deepfake-tf[{extra}]'"
+        )
+    return getattr(importlib.import_module(f"deepfake_tf.inference.{module}"), name)
+
+
 def _load(model: Path, engine: str) -> Any:
     """The engine for what `find_model` found."""
     if model.suffix != LITERT_SUFFIX:
-        needed, extra = "tensorflow", "full"
-    elif engine == "openvino":
-        needed, extra = "openvino", "openvino"
-    else:
-        needed, extra = "ai_edge_litert", "lite"
-    if not _is_installed(needed):
-        raise ImportError(f"{model} needs {needed}, which is not installed: pip install 'deepfake-tf[{extra}]'")
-    if needed == "tensorflow":
-        from deepfake_tf.inference.savedmodel_engine import SavedModelEngine
-
-        return SavedModelEngine(model)
-    if needed == "openvino":
-        from deepfake_tf.inference.openvino_engine import OpenVINOEngine
-
-        return OpenVINOEngine(model)
-    from deepfake_tf.inference.litert_engine import LiteRTEngine
-
-    return LiteRTEngine(model)
+        engine = "saved_model"
+    elif engine != "openvino":
+        engine = "litert"
+    return engine_class(engine)(model)
 
 
 def _is_installed(package: str) -> bool:
