@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -145,12 +146,14 @@ def test_a_run_with_smaller_squares_is_exported_whole(write_images, tmp_path_fac
         (run_dir / file).write_text("".join(f"{name}\n" for name in names[parity::2]))
     card = export_run(run_dir, examples, made / "deepfake" / "1", litert=made / "variants")
     assert len(list((made / "variants").glob("*.tflite"))) == len(VARIANTS)
+    graph = (made / "deepfake" / "1" / "saved_model.pb").read_bytes()
+    assert len(zlib.compress(graph)) < 0.42 * len(graph)  # unrounded weights: 0.93
     full = Detector(made / "deepfake").explain(list(examples.files[:4]))
     squares = square_pixels(DecodedImages(examples.take(np.arange(4)))) / np.float32(127.5) - 1
     logits = network.predict_on_batch(squares.reshape(4, 112, 2, 112, 2, 3).mean(axis=(2, 4)))[:, 0]
     offset = card["decision"]["offset"]
     assert offset != 0
-    assert [one.prediction.logit for one in full] == pytest.approx(logits - offset, rel=1e-2, abs=1e-2)
+    assert [one.prediction.logit for one in full] == pytest.approx(logits - offset, rel=2e-2, abs=2e-2)
     for variant, tolerance in (("float32", 1e-3), ("int8", 0.1)):
         light = Detector(made / "variants" / f"deepfake_{variant}.tflite")
         assert light.card == json.loads(json.dumps(card))
