@@ -36,13 +36,13 @@ def test_original_is_what_the_defaults_are():
 def test_best_goes_on_from_fast():
     fast, best = recipes.stages_of("fast"), recipes.stages_of("best")
     assert best[: len(fast)] == fast
-    assert [stage.image_size for stage in best] == [64, 112, 112, 112]
+    assert [stage.image_size for stage in best] == [64, 112, 112, 112, 112, 112]
 
 
 def test_changes_are_for_all_stages_but_weights_for_the_first():
     stages = recipes.stages_of("best", {"seed": 7, "weights": "mine.npz"})
     assert {stage.seed for stage in stages} == {7}
-    assert [stage.weights for stage in stages] == ["mine.npz", "imagenet", "imagenet", "imagenet"]
+    assert [stage.weights for stage in stages] == ["mine.npz", *["imagenet"] * 5]
     with pytest.raises(ValueError, match="recipe must be one of original, fast, best. Received: recipe='slow'"):
         recipes.stages_of("slow")
 

@@ -93,8 +93,8 @@ def validation_images(cifake_train, detector):
 
     images = DecodedImages(cifake_train)
     training = detector.card["training"]
-    split_seed = training.get("split_seed", training["seed"])  # one field before there were two
-    held_out = split_validation(cifake_train.labels, images.digests, training["validation_fraction"], split_seed)[1]
+    fraction, seed = training["validation_fraction"], training["split_seed"]
+    held_out = split_validation(cifake_train.labels, images.digests, fraction, seed)[1]
     assert len(held_out) == sum(detector.card["data"]["validation"].values())
     chosen = np.random.default_rng(1).choice(held_out, 400, replace=False)
     return cifake_train.take(chosen)

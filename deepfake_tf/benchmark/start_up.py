@@ -13,6 +13,9 @@ from deepfake_tf.benchmark.measuring import Row, peak_memory_mib, row
 from deepfake_tf.benchmark.pictures import encoded_picture
 
 SECTION = "start"
+_IMPORT_WITHOUT_KERAS = (
+    "from deepfake_tf.inference.tensorflow_import import without_keras\nwith without_keras():\n    import tensorflow"
+)
 _POLL_SECONDS = 0.005
 _TIMEOUT_SECONDS = 120
 
@@ -27,6 +30,7 @@ def measure_start_up(model_dir: Path, rounds: int) -> list[Row]:
             "deepfake-tf --help": [*command_line, "--help"],
             "import deepfake_tf": [sys.executable, "-c", "import deepfake_tf"],
             "import tensorflow": [sys.executable, "-c", "import tensorflow"],
+            "import tensorflow without Keras, as predict does": [sys.executable, "-c", _IMPORT_WITHOUT_KERAS],
             "deepfake-tf predict one.jpg": [*command_line, "predict", str(image), "--model", str(model_dir)],
         }
         rows = []
