@@ -179,7 +179,7 @@ STATUS_SERVER = """
     import http.server, json, os, sys
     flags = dict(flag[2:].split("=", 1) for flag in sys.argv[1:])
     assert os.path.isfile(flags["batching_parameters_file"]), flags
-    print(open(flags["model_config_file"]).read())
+    print(open(flags["model_config_file"]).read(), flush=True)
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             body = json.dumps({"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}).encode()
