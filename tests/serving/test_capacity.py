@@ -51,10 +51,10 @@ def test_batches_carry_what_single_calls_cannot_and_a_full_queue_refuses():
 def test_the_manifests_settings_hold_the_goal_in_a_burst_and_others_do_not():
     pod, autoscaler = simulate.read_pod(), simulate.read_autoscaler()
     assert _worst(simulate.burst(pod, autoscaler)) <= simulate.LATENCY_GOAL_SECONDS
-    # A saturated pod uses less than 70 % of its cores: with such a target no pod would ever be added.
+    # A saturated pod uses less than 90 % of its cores: with a target of 80 % no pod would ever be added.
     saturated = pod.utilization_at(1_000.0)
-    assert simulate._desired(autoscaler, saturated, ready=4) == 8
-    assert simulate._desired(dataclasses.replace(autoscaler, target=0.7), saturated, ready=4) <= 4
+    assert simulate._desired(autoscaler, saturated, ready=4) == 12
+    assert simulate._desired(dataclasses.replace(autoscaler, target=0.8), saturated, ready=4) <= 4
 
 
 def _worst(result) -> float:
