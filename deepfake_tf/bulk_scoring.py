@@ -44,7 +44,7 @@ class ScoreOptions:
     """What to score, and where to.
 
     Raises:
-        ValueError: the format is none. Echoes what was received.
+        ValueError: the format is none, or the runner loses rows. Echoes what was received.
     """
 
     inputs: Sequence[str]  # patterns (`**` crosses folders), or .txt files with a path a line
@@ -58,6 +58,11 @@ class ScoreOptions:
     def __post_init__(self):
         if self.output_format not in FORMATS:
             raise ValueError(f"--format must be one of {', '.join(FORMATS)}. Received: {self.output_format!r}")
+        if self.runner.endswith("DaskRunner"):
+            raise ValueError(
+                "Beam's DaskRunner (seen in 2.77) drops what a bundle gives at its end, here its last batch of images, "
+                f"and all outputs but one: name another --runner. Received: {self.runner}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +116,8 @@ def score(options: ScoreOptions) -> ScoreSummary:
         result = pipeline.run()
         result.wait_until_finish()
     except Exception as error:  # each runner has its own
-        reason = str(error).strip().rpartition("\n")[2].rstrip(".")
         raise OSError(
-            f"{options.runner} did not finish: {reason}. No shards were put in place; run it again"
+            f"{options.runner} did not finish: {_reason(error)}. No shards were put in place; run it again"
         ) from error
     return _summarise(result, time.monotonic() - started)
 
@@ -272,6 +276,13 @@ def _pipeline_options(options: ScoreOptions) -> PipelineOptions:
         if unknown:
             raise ValueError(f"neither deepfake-tf nor Beam knows --{', --'.join(sorted(unknown))}")
     return pipeline_options
+
+
+def _reason(error: Exception) -> str:
+    """The last line of what a runner says, but for the frames of Java's stack under it."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith(("at ", "..."))]
+    return said[-1].rstrip(".") if said else type(error).__name__
 
 
 def _summarise(result: Any, seconds: float) -> ScoreSummary:

@@ -224,6 +224,7 @@ def test_bundles_run_twice_and_names_given_twice_make_no_row_twice(folder, expec
         ),
         (["--input", "{folder}/1.png", "--model", "{folder}"], "No SavedModel in {folder}"),
         (["--input", "{folder}/1.png", "--runner", "NoRunner"], "NoRunner"),
+        (["--input", "{folder}/1.png", "--runner", "apache_beam.runners.dask.dask_runner.DaskRunner"], "drops what"),
     ],
 )
 def test_bad_usage_is_one_clear_line_and_exit_code_2(folder, tmp_path, arguments, message):
