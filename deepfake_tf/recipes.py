@@ -20,8 +20,8 @@ fast        deepfake-tf train --data cifake --recipe fast --run-dir runs/fast
 
 best        deepfake-tf train --data cifake --recipe best --run-dir runs/best
 
-    `fast`, and on from there. The run that was measured had begun when `fast` gave less (97.11 %, AUC .9965 after 71
-    minutes: loading left folded kernels at unlike sizes), and went on on a machine that did other work too:
+    `fast`, and on from there. The run that was measured had begun when `fast` gave 97.11 %, AUC .9965, after 71 minutes
+    (loading did not yet even out the kernels' sizes, see `models.imagenet`), and shared its machine with other work:
     stage 3 (112 px, 268,800 images seen, half of them damaged as the web damages them): accuracy 96.67 %, AUC .9969,
     107 minutes;
     stage 4 (112 px, 256,000 images seen, 40 % of them damaged): accuracy 97.45 %, AUC .9976, 60 minutes;

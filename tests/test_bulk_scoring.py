@@ -235,6 +235,19 @@ def test_bad_usage_is_one_clear_line_and_exit_code_2(folder, tmp_path, arguments
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_java_runner_says_is_not_lost_under_its_stack(folder, tmp_path, monkeypatch):
+    (tmp_path / "java.py").write_text(
+        "from apache_beam.runners.runner import PipelineRunner\n"
+        "class Runner(PipelineRunner):\n"
+        "    def run_pipeline(self, pipeline, options):\n"
+        "        raise RuntimeError('failed\\nCaused by: disk full\\n\\tat Disk.write(Disk.java:1)\\n\\t... 1 more')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    code, errors = score("--input", folder / "1.png", "--output", tmp_path / "run", "--runner", "java.Runner")
+    assert code == 2
+    assert "java.Runner did not finish: Caused by: disk full. No shards were put in place" in errors
+
+
 def test_without_beam_it_says_what_to_install(tmp_path):
     code = (
         "import sys; sys.modules['apache_beam'] = None; from deepfake_tf.cli import main; sys.exit(main(sys.argv[1:]))"
