@@ -9,6 +9,7 @@ from __future__ import annotations
 import keras
 
 from deepfake_tf.config import IMAGE_SIZE
+from deepfake_tf.models.batch_normalization import BatchNormalization
 
 STAGE_FILTERS = (64, 128, 256, 512)
 BLOCKS_PER_STAGE = 2
@@ -80,6 +81,4 @@ def _convolution(x, filters: int, kernel_size: int, stride: int, name: str, dtyp
 
 
 def _batch_norm(x, name: str, dtype: str | None):
-    return keras.layers.BatchNormalization(
-        momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=name, dtype=dtype
-    )(x)
+    return BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=name, dtype=dtype)(x)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import keras
 
 from deepfake_tf.config import IMAGE_SIZE
+from deepfake_tf.models.batch_normalization import BatchNormalization
 
 
 def build_resnet50v2(
@@ -31,6 +32,7 @@ def build_resnet50v2(
         backbone = keras.applications.ResNet50V2(
             include_top=False, weights=None, input_shape=(image_size, image_size, 3)
         )
+        backbone = keras.models.clone_model(backbone, clone_function=_with_our_batch_norm)
     finally:
         keras.config.set_dtype_policy(global_policy)
     x = keras.layers.Activation("linear", name="features", dtype="float32")(backbone.output)
@@ -38,3 +40,8 @@ def build_resnet50v2(
     x = keras.layers.Dropout(dropout, name="dropout", dtype="float32")(x)
     logit = keras.layers.Dense(1, name="fc", dtype="float32")(x)
     return keras.Model(backbone.input, logit, name="resnet50v2")
+
+
+def _with_our_batch_norm(layer: keras.layers.Layer) -> keras.layers.Layer:
+    ours = BatchNormalization if isinstance(layer, keras.layers.BatchNormalization) else type(layer)
+    return ours.from_config(layer.get_config())
