@@ -1,4 +1,4 @@
-"""The networks, in pure Keras 3: any backend can run them.
+"""The networks, in Keras 3: any backend can run them.
 
 Every network reads float32 [N, H, W, 3], -1..1, and returns the logit of FAKE, float32 [N, 1].
 """
