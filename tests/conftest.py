@@ -6,6 +6,7 @@ import atexit
 import dataclasses
 import os
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,6 +40,18 @@ def cifake_train(shared):
     if not archive.is_file():
         pytest.skip(f"real data is not at hand: {archive} does not exist")
     return load_examples(["cifake"], archive=str(archive))
+
+
+@pytest.fixture
+def predictathon(shared, tmp_path) -> Path:
+    """The hackathon's folder, unpacked."""
+    archive = shared / "data" / "predictathon.tar.xz"
+    if not archive.is_file():
+        pytest.skip(f"real data is not at hand: {archive} does not exist")
+    with tarfile.open(archive) as stream:
+        stream.extraction_filter = getattr(tarfile, "data_filter", None)  # from 3.11.4 on; Debian 12 has 3.11.2
+        stream.extractall(tmp_path)
+    return next(tmp_path.rglob("real_cifake_images")).parents[1]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import re
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -101,18 +100,12 @@ def test_train_looks_at_its_data_before_anything_else(tmp_path, capsys):
 
 
 @pytest.mark.real_data
-def test_inverted_labels_of_the_hackathon_are_found(shared, tmp_path, monkeypatch, capsys):
+def test_inverted_labels_of_the_hackathon_are_found(predictathon, monkeypatch, capsys):
     monkeypatch.setenv("DEEPFAKE_TF_MODEL", str(SHIPPED_MODEL))
-    archive = shared / "data" / "predictathon.tar.xz"
-    if not archive.is_file():
-        pytest.skip(f"real data is not at hand: {archive} does not exist")
-    with tarfile.open(archive) as stream:
-        stream.extractall(tmp_path, filter="data")
-    root = str(next(tmp_path.rglob("real_cifake_images")).parents[1])
-    assert main(["audit", root]) == 1
+    assert main(["audit", str(predictathon)]) == 1
     printed = capsys.readouterr().out
     assert verdicts(printed)["labels"] == "stop"
     assert "the labels look inverted" in " ".join(printed.split())
     assert "--swap-labels" in printed
-    assert main(["audit", root, "--swap-labels"]) == 0
+    assert main(["audit", str(predictathon), "--swap-labels"]) == 0
     assert verdicts(capsys.readouterr().out)["labels"] == "ok"

@@ -102,13 +102,8 @@ def test_malformed_label_file(write_layout, content, message):
 
 
 @pytest.mark.real_data
-def test_real_layout(shared, tmp_path):
-    import tarfile
-
-    with tarfile.open(shared / "data" / "predictathon.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    (train,) = tmp_path.rglob("train")
-    examples = load_predictathon(train.parent)
+def test_real_layout(predictathon):
+    examples = load_predictathon(predictathon)
     assert len(examples) == 2000
     assert "24 of 1000 in real_cifake_images and 12 of 1000 in fake_cifake_images" in examples.notes[0]
     assert examples.counts() == {"REAL": 976 + 12, "FAKE": 988 + 24}
