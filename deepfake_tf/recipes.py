@@ -8,8 +8,8 @@ and so on; the last one is RUN_DIR itself, which `evaluate` and `export` take as
 original    deepfake-tf train --data cifake --recipe original --run-dir runs/original
 
     The original project's hyper-parameters as they stand: BCE, Adam 1e-4, batch 32, 10 epochs, 224 px, 20 % validation,
-    ResNet-18 from ImageNet. Not run to its end here: at the 14 images a second that two CPU cores train in float32 at
-    224 px, its 800,000 images take 16 hours.
+    ResNet-18 from ImageNet. Not run to its end here: at the 19 images a second that two CPU cores train in float32 at
+    224 px, its 800,000 images take 12 hours.
 
 fast        deepfake-tf train --data cifake --recipe fast --run-dir runs/fast
 
