@@ -1,7 +1,7 @@
 """Batch normalisation by TensorFlow's fused kernels, where the backend is TensorFlow.
 
 Keras casts to float32 and normalises by a dozen element-wise operations, forwards and backwards. On a CPU in bfloat16
-they took a third of a training step's time. The fused kernel reads and writes bfloat16 and sums in float32.
+they took nearly a quarter of a training step's time. The fused kernel reads and writes bfloat16 and sums in float32.
 """
 
 from __future__ import annotations
