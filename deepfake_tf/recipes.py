@@ -23,8 +23,9 @@ best        deepfake-tf train --data cifake --recipe best --run-dir runs/best
     `fast`, with 940 steps an epoch in its second stage (97.50 %; 97.66 % as exported), and on from there:
     stage 3 (112 px, 384,000 images seen, 40 % of them damaged as the web damages them): accuracy 97.70 %, AUC .9979,
     86 minutes; 97.84 %, AUC .9980 as `export` leaves it.
-    Wall times are of one machine, all but the last four epochs before batch norm ran in TensorFlow's fused kernels, and
-    those shared it with tests: steps are a quarter faster now.
+    The stages were run one by one, on a machine that did other work too. The third was cut after two of its six epochs
+    and resumed with batch norm in TensorFlow's fused kernels, with which a step takes a quarter less time; everything
+    before it, and `fast`, ran without.
     The model that ships came by a longer way, which its model card tells, to the same figures within their intervals.
 
 The measured runs began from ImageNet weights without the last block (layer4), which was fresh; the recipes take all of

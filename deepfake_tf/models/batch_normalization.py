@@ -13,7 +13,7 @@ import keras
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` over the last axis of images, [N, H, W, C], and its very weights.
 
-    As in torchvision, the moving variance is that of the unbiased estimate. On other backends it is Keras's layer.
+    The moving variance follows the unbiased estimate, as torchvision's does; on other backends all is Keras's.
     The class bears Keras's name because files of weights are made of class names: they fit both.
     """
 

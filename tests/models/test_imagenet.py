@@ -47,11 +47,11 @@ def test_folded_weights_give_the_unfolded_network_and_batch_norm_fits_the_images
     assert fresh == []
     expected = forward(ARRAYS, images)["fc"]
     np.testing.assert_allclose(model.predict_on_batch(images), expected, rtol=1e-4, atol=1e-4)
-    # The moving statistics are those of these very images, so normalising by the batch changes nothing.
     batch_norm = model.get_layer("layer3.0.bn1")
     activations = output_of(model, "layer3.0.conv1", images)
     np.testing.assert_allclose(np.array(batch_norm.moving_mean), activations.mean((0, 1, 2)), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(np.array(batch_norm.moving_variance), activations.var((0, 1, 2)), rtol=1e-3, atol=1e-3)
+    # So normalising by the batch changes nothing. Last, since it moves the statistics.
     np.testing.assert_allclose(np.array(model(images, training=True)), expected, rtol=1e-3, atol=1e-3)
 
 
