@@ -307,7 +307,7 @@ def audit(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    from deepfake_tf.detectors import cifake_recipes
+    from deepfake_tf.detectors.cifake import recipes
 
     run_dir = Path(options.run_dir)
     names = [field.name for field in dataclasses.fields(TrainingConfig)]
@@ -317,16 +317,16 @@ def train(options: argparse.Namespace) -> int:
     else:
         if not options.data:
             raise ValueError("--data is needed (or --resume)")
-        stages = cifake_recipes.stages_of(options.recipe, given) if options.recipe else (TrainingConfig(**given),)
+        stages = recipes.stages_of(options.recipe, given) if options.recipe else (TrainingConfig(**given),)
         examples = _load_data(options)
         if not options.no_audit:
             _print_cheap_audit(examples)
     started = time.monotonic()
     source = _data_options(options)
-    if options.resume and cifake_recipes.is_recipe(run_dir):
-        weights = cifake_recipes.resume_stages(examples, run_dir, source, options.strategy)
+    if options.resume and recipes.is_recipe(run_dir):
+        weights = recipes.resume_stages(examples, run_dir, source, options.strategy)
     elif not options.resume and len(stages) > 1:
-        weights = cifake_recipes.train_stages(examples, stages, run_dir, source, options.strategy)
+        weights = recipes.train_stages(examples, stages, run_dir, source, options.strategy)
     else:
         from deepfake_tf.training.loop import train as train_one
 

@@ -13,13 +13,16 @@ ERROR_DAMAGED = "the image is damaged, cut off, or in a variant of its format th
 REASON_UNLIKE = "unlike the images that the model was trained and measured on"
 
 
-def reason_for_size(size: str, min_side: int, max_side: int) -> str:
+def reason_for_size(size: str, shortest: int, longest: int | None) -> str:
     """Why an image of this size is out of domain.
 
     Args:
         size: str, such as "640 x 427".
-        min_side: int. The smallest side seen in training, in pixels.
-        max_side: int. The largest.
+        shortest: int. The smallest side seen in training, in pixels.
+        longest: int or None. The largest; None where only the smallest matters.
     """
-    seen = f"{min_side}" if min_side == max_side else f"{min_side} to {max_side}"
+    if longest is None:
+        seen = f"{shortest} and more"
+    else:
+        seen = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
     return f"{size} pixels: the model was trained and measured on sides of {seen} pixels"
