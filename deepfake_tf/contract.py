@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
+import numpy as np
+
 from deepfake_tf.config import MAX_PIXELS
+
+Rows = dict[str, np.ndarray]  # a field of the score contract -> an array [N]; texts as bytes; heatmap [N, h, w]
+
+
+class Engine(Protocol):
+    """What runs a model. May be called by several threads at once."""
+
+    def predict(self, encoded: list[bytes]) -> Rows:
+        """N encoded images -> the outputs of the SavedModel's signature `serving_default`."""
+
+    def explain(self, encoded: list[bytes]) -> Rows:
+        """The same, and `heatmap`, float32 [N, h, w], 0..1."""
+
 
 ERROR_EMPTY = "empty file"
 ERROR_UNKNOWN = "not an image in a supported format (JPEG, PNG, GIF, BMP, WebP)"
