@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from deepfake_tf.config import MAX_PIXELS
 
 ERROR_EMPTY = "empty file"
@@ -23,3 +25,20 @@ def reason_for_size(size: str, min_side: int, max_side: int) -> str:
     """
     seen = f"{min_side}" if min_side == max_side else f"{min_side} to {max_side}"
     return f"{size} pixels: the model was trained and measured on sides of {seen} pixels"
+
+
+_NODE_NAMES = re.compile(
+    r"\s*\[\[(?:\{\{[^{}]*\}\}\s*)+\S*?\]\]"  # [[{{function_node f}}{{node map/slice}}]]
+    r"|\s*\[\[(?:Stateful)?PartitionedCall[^\[\]]*\]\]"
+    r"|\s*\{\{(?:function_node|node)\b[^{}]*\}\}"
+    r"|\s*\[Op:\w+\](?: name:.*)?"
+    r"|Graph execution error:\s*"
+    r"|Detected at node .*?<stack traces unavailable>\s*"
+    r"|\A\d+ root error\(s\) found\.\s*\(0\) |\n\s*\(1\).*",
+    re.DOTALL,
+)
+
+
+def without_node_names(message: str) -> str:
+    """TensorFlow's message without the names of nodes and functions of its graph, which tell a caller nothing."""
+    return _NODE_NAMES.sub("", message).strip()
