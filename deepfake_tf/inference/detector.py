@@ -127,6 +127,7 @@ class Detector:
             RuntimeError: a SavedModel, in a process that was forked from one that had loaded one.
         """
         self._engine: Any
+        self._arguments: dict[str, Any]  # with which a copy in another process is made
         self._process = os.getpid()
         self.model_dir: Path | None = None
         if url is not None:

@@ -164,7 +164,7 @@ def _serve_gateway(upstream: str, options: ServeOptions) -> None:
         closing(connect(upstream, label=options.upstream_label, retries=0)) as remote,
         closing(_listen(options.host, options.gateway_port)) as listening,
     ):
-        print(f"engine   TensorFlow Serving at {remote.url}; this is the upload gateway alone", file=sys.stderr)
+        print(f"engine   TensorFlow Serving at {remote.url} (this is the upload gateway alone)", file=sys.stderr)
         _announce_gateway(options.host, _port(listening))
         _run(build_remote_gateway(remote, BodyReader(), _api_key(), options.cors_origins), [listening])
 

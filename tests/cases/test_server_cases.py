@@ -13,7 +13,6 @@ import signal
 import socket
 import time
 
-import numpy as np
 import pytest
 import requests
 import tensorflow as tf
@@ -55,6 +54,19 @@ def naming_port(tmp_path_factory):
     with application(build_local_app(model)) as naming_port:
         yield naming_port
     model.close()
+
+
+@pytest.fixture
+def many_files():
+    """As many descriptors as both ends of all connections need."""
+    resource = pytest.importorskip("resource", reason="this system has no limit of descriptors")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 3 * CONNECTIONS
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        pytest.skip(f"this system allows {hard} descriptors, and {needed} are needed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _predict(port: int, body: bytes, model: str = "deepfake") -> tuple[int, dict]:
@@ -130,7 +142,7 @@ def test_whole_characters_are_taken(port, text):
     ],
     ids=["silent", "headers", "body", "second headers", "body that nobody reads"],
 )
-def test_a_thousand_slow_clients_lock_nobody_out(port, monkeypatch, beginning):
+def test_a_thousand_slow_clients_lock_nobody_out(port, monkeypatch, many_files, beginning):
     monkeypatch.setattr(slow_clients, "HEADERS_TIMEOUT_SECONDS", 5.0)
     monkeypatch.setattr(request_body, "STALL_TIMEOUT_SECONDS", 5.0)
     with contextlib.ExitStack() as stack:
@@ -217,8 +229,7 @@ def test_ten_thousand_hostile_requests_in_short(port):
     """`python -m tests.server.hostile_requests URL 10000 PID` is the long form."""
     outcome = hostile_requests.run("127.0.0.1", port, seed=1, count=300)
     assert outcome.failures == []
-    assert outcome.statuses[400] > 100
-    assert outcome.statuses[200] > 10
+    assert min(outcome.statuses[status] for status in (200, 400, 415)) > 5
     _assert_is_alive(port)
 
 
@@ -300,14 +311,13 @@ def test_a_client_in_a_forked_process(url):
 @pytest.mark.parametrize(("engine", "package"), LOCAL_ENGINES)
 def test_a_pickled_detector_is_loaded_anew(contract_model, engine, package):
     detector = _load(engine, package, contract_model)
-    images = [SAMPLE, b"no image"]
-    expected = detector.predict(images)
+    expected = detector.predict(SAMPLE)
     for copied in (pickle.loads(pickle.dumps(detector)), copy.deepcopy(detector)):
         assert copied is not detector
         assert copied.model_dir.samefile(detector.model_dir)
-        found = copied.predict(images)
-        assert [row.label for row in found] == [row.label for row in expected]
-        np.testing.assert_allclose([row.logit for row in found], [row.logit for row in expected], atol=1e-4)
+        found = copied.predict(SAMPLE)
+        assert found.label == expected.label
+        assert found.logit == pytest.approx(expected.logit, abs=1e-4)
 
 
 @pytest.mark.parametrize("path", ["", "/predict"])
