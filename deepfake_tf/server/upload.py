@@ -28,8 +28,13 @@ def read_upload(body: bytes, content_type: str) -> bytes:
     Raises:
         UploadError: no such part, several, a broken form, or nothing in it.
     """
-    media_type, options = parse_options_header(content_type)
-    uploaded = _read_form(body, options.get(b"boundary", b"")) if media_type == b"multipart/form-data" else body
+    try:
+        media_type, options = parse_options_header(content_type)
+        uploaded = _read_form(body, options.get(b"boundary", b"")) if media_type == b"multipart/form-data" else body
+    except UploadError:
+        raise
+    except (FormParserError, ValueError, LookupError) as error:  # the last two of odd encodings in headers
+        raise UploadError(f"the multipart form is broken: {error}") from error
     if not uploaded:
         raise UploadError(
             "no file, or an empty one: send the image as the multipart field `file`, or as the request's body"
@@ -66,10 +71,7 @@ def _read_form(body: bytes, boundary: bytes) -> bytes:
         "on_header_end": end_header,
         "on_end": lambda: ended.append(True),
     }
-    try:
-        MultipartParser(boundary, callbacks).write(body)  # type: ignore[arg-type]
-    except FormParserError as error:
-        raise UploadError(f"the multipart form is broken: {error}") from error
+    MultipartParser(boundary, callbacks).write(body)  # type: ignore[arg-type]
     if not ended:
         raise UploadError("the multipart form is cut off")
     is_file = lambda options: options.get(b"name") == FIELD.encode() or b"filename" in options
