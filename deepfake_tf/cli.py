@@ -232,7 +232,7 @@ def explain(options: argparse.Namespace) -> int:
     from deepfake_tf.engines.detector import Detector
     from deepfake_tf.engines.tensorflow_import import without_keras
     from deepfake_tf.output.heatmaps import draw_sheet
-    from deepfake_tf.output.tables import has_errors, write_whole
+    from deepfake_tf.output.tables import has_errors, printable, write_whole
 
     paths = expand_paths(options.paths)
     with without_keras():
@@ -241,6 +241,9 @@ def explain(options: argparse.Namespace) -> int:
     encoded = [b"" if item.prediction.error else Path(item.prediction.file).read_bytes() for item in explanations]
     write_whole(options.output, draw_sheet(explanations, encoded))
     print(f"wrote {options.output}")
+    for prediction in (item.prediction for item in explanations):
+        if prediction.error:
+            print(f"{printable(prediction.file)}: {prediction.error}", file=sys.stderr)
     return EXIT_SOME_FAILED if has_errors(item.prediction for item in explanations) else EXIT_OK
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import importlib.util
 import json
 import logging
 import os
@@ -69,7 +70,9 @@ def measure_servers(model_dir: Path, seconds: float) -> tuple[list[Row], list[st
         large = encoded_pictures(1, 2448, 1632, "JPEG")
         with _rest_client(server.rest, large) as ask:
             values = time_in_turns({"large": lambda: ask(0)}, max(3, round(2 * seconds)))["large"]
-        if server.grpc:
+        if server.grpc and importlib.util.find_spec("tensorflow_serving") is None:
+            notes.append("gRPC: left out, its packages are missing: pip install 'deepfake-tf[grpc]'")
+        elif server.grpc:
             rows += _measure_load(GRPC, lambda: _grpc_client(server.grpc, images), seconds)
         else:
             notes.append("gRPC: left out, the local engine has none; put tensorflow_model_server on the PATH")
@@ -199,7 +202,7 @@ def _server(model_dir: Path) -> Iterator[_Server]:
         command = [sys.executable, "-m", "deepfake_tf.cli", "serve", "--model", str(model_dir)]
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [*command, "--rest-port", "0", "--gateway-port", "0"],
+                [*command, "--rest-port", "0", "--grpc-port", "0", "--gateway-port", "0"],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

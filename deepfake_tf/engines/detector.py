@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import itertools
@@ -93,6 +94,9 @@ class Detector:
     An image is a path (str or path-like), an encoded image (bytes), a `PIL.Image.Image`, or a NumPy array
     uint8 [H, W, 3] RGB or [H, W] grey, 0..255. A file that cannot be scored gives a prediction with
     `error`; a wrong argument raises.
+
+    It may be used from several threads, and pickled: what is unpickled loads the model anew. In a process that was
+    forked it raises, because the threads of its engine stay behind: start processes by `spawn`.
     """
 
     def __init__(
@@ -120,16 +124,24 @@ class Detector:
         Raises:
             FileNotFoundError, ValueError: no model there, or not one of ours; says what was tried.
             ImportError: what the engine needs is not installed.
+            RuntimeError: a SavedModel, in a process that was forked from one that had loaded one.
         """
         self._engine: Any
+        self._arguments: dict[str, Any]  # with which a copy in another process is made
+        self._process = os.getpid()
         self.model_dir: Path | None = None
         if url is not None:
             from deepfake_tf.engines.tf_serving import connect
 
+            self._arguments = {"url": url, "version": version, "label": label}
             self._engine = connect(url, version=version, label=label)
         else:
             self.model_dir = find_model(model, engine)
+            self._arguments = {"model": self.model_dir.absolute(), "engine": engine}
             self._engine = _load(self.model_dir, engine)
+
+    def __reduce__(self):
+        return functools.partial(type(self), **self._arguments), ()
 
     @property
     def card(self) -> dict[str, Any]:
@@ -144,6 +156,7 @@ class Detector:
 
         Raises:
             TypeError, ValueError: an argument is no image. Echoes what was received.
+            RuntimeError: in a process that was forked after the Detector was made.
         """
         predictions = list(self.predict_iter(_as_list(images)))
         return predictions if isinstance(images, (list, tuple)) else predictions[0]
@@ -176,6 +189,7 @@ class Detector:
 
     def _run(self, images, batch_size: int, explain: bool):
         """Yields, a batch at a time: the engine's arrays, and (file, error) of each image."""
+        _check_not_forked(self._process)
         engine_call = self._engine.explain if explain else self._engine.predict
 
         def score(batch):
@@ -260,7 +274,29 @@ def _load(model: Path, engine: str) -> Any:
         engine = "saved_model"
     elif engine != "openvino":
         engine = "litert"
+    if engine == "saved_model":
+        _check_not_forked(_process_of_tensorflow())
     return engine_class(engine)(model)
+
+
+@functools.cache
+def _process_of_tensorflow() -> int:
+    """The process in which the first SavedModel was loaded; a forked one remembers it. TensorFlow then hangs there."""
+    return os.getpid()
+
+
+def _check_not_forked(process: int) -> None:
+    """
+    Raises:
+        RuntimeError: this process is a copy, made by fork, of the one given. Without the engine's threads it would wait
+            for ever.
+    """
+    if os.getpid() != process:
+        raise RuntimeError(
+            f"This process, {os.getpid()}, was forked from process {process}, in which a Detector had been loaded; its "
+            f"threads were not copied. Start processes by spawn, multiprocessing.get_context('spawn') or "
+            f"DataLoader(..., multiprocessing_context='spawn'), or make the first Detector after the fork"
+        )
 
 
 def _is_installed(package: str) -> bool:

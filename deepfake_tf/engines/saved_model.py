@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from deepfake_tf.engines.tensorflow_messages import without_node_names
+
 SIGNATURES = ("serving_default", "explain")
 
 
@@ -21,7 +23,8 @@ class SavedModelEngine:
         try:
             self._model = tf.saved_model.load(str(model_dir))
         except (OSError, ValueError, tf.errors.OpError) as error:
-            raise ValueError(f"{model_dir} holds no readable SavedModel: {error}") from error
+            reason = without_node_names(str(error))
+            raise ValueError(f"{model_dir} holds no readable SavedModel: {reason}") from error
         if missing := [name for name in SIGNATURES if name not in self._model.signatures]:
             raise ValueError(
                 f"{model_dir} lacks the signatures {missing}: it was not made by deepfake-tf export. "

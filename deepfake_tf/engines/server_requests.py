@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import requests
 
+from deepfake_tf.engines.tensorflow_messages import without_node_names
+
 MAX_BATCH_SIZE = 32  # images in one request: the server's max_batch_size
 MAX_REQUEST_BYTES = 32 * 2**20  # of encoded images in one request; one larger image travels alone
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -24,6 +26,10 @@ _CONNECTIONS = 64
 _FLOAT32 = ("confidence", "probability", "logit", "heatmap")
 _INT32 = ("width", "height")
 _BOOL = ("in_domain",)
+
+
+class UnreachableError(ConnectionError):
+    """Nobody took the connection in time: to try again would only wait as long again."""
 
 
 class ServerBusyError(ConnectionError):
@@ -58,11 +64,14 @@ def post(
 
     Raises:
         ConnectionError: nobody there, or cut off in the middle.
+        UnreachableError: not even a refusal within CONNECT_TIMEOUT_SECONDS.
         ServerBusyError: 503.
         TimeoutError: no answer in time, or 504.
     """
     try:
         answer = session.post(url, timeout=(CONNECT_TIMEOUT_SECONDS, timeout_seconds), allow_redirects=False, **options)
+    except requests.ConnectTimeout as error:
+        raise UnreachableError(no_server(server)) from error
     except requests.ConnectionError as error:
         raise ConnectionError(no_server(server)) from error
     except requests.Timeout as error:
@@ -74,6 +83,7 @@ def post(
         message = answered.get("error", "")
     except (ValueError, AttributeError):
         answered, message = {}, answer.text[:200]
+    message = without_node_names(str(message))
     if answer.status_code == 503:
         raise ServerBusyError(f"{server} is busy: {message}")
     if answer.status_code == 504:
@@ -98,8 +108,8 @@ def with_retries(send: Callable[[], Any], retries: int) -> Any:
     for attempt in range(retries + 1):
         try:
             return send()
-        except ConnectionError:
-            if attempt == retries:
+        except ConnectionError as error:
+            if attempt == retries or isinstance(error, UnreachableError):
                 raise
             time.sleep(FIRST_DELAY_SECONDS * 2**attempt * random.uniform(0.5, 1.5))
     raise AssertionError("unreachable")

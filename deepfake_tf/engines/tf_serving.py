@@ -7,6 +7,7 @@ neither TensorFlow nor gRPC until a gRPC engine is made.
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import urllib.parse
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,13 @@ from deepfake_tf.engines.server_requests import (
     too_slow,
     with_retries,
 )
+from deepfake_tf.engines.tensorflow_messages import without_node_names
 
 if TYPE_CHECKING:
     from deepfake_tf.engines.gateway import GatewayEngine
 
 MODEL_NAME = "deepfake"
+_STATUS_METHOD = "/tensorflow.serving.ModelService/GetModelStatus"
 MAX_MESSAGE_BYTES = 256 * 2**20  # gRPC; its default of 4 MiB refuses an ordinary photograph's batch
 
 
@@ -61,14 +64,11 @@ def connect(
     """
     if version is not None and label is not None:
         raise ValueError(f"Give a version or a label, not both. Received: version={version}, label={label!r}")
-    parts = urllib.parse.urlsplit(url)
+    parts = _split_url(url)
     is_gateway = parts.scheme in ("http", "https") and parts.path.rstrip("/").endswith("/predict")
     has_path = bool(parts.path.strip("/")) and not is_gateway
     if parts.scheme not in ("http", "https", "grpc") or not parts.hostname or has_path or parts.query:
-        raise ValueError(
-            "A server's URL is http://host:8501, https://host or grpc://host:8500; a gateway's is "
-            f"http://host:8080/predict. Received: {url!r}"
-        )
+        raise ValueError(_wrong_url(url))
     if is_gateway:
         from deepfake_tf.engines.gateway import GatewayEngine
 
@@ -77,6 +77,22 @@ def connect(
         return GatewayEngine(url.rstrip("/"), timeout_seconds, retries)
     engine = GrpcEngine if parts.scheme == "grpc" else RestEngine
     return engine(url.rstrip("/"), model_name, version, label, timeout_seconds, retries)
+
+
+def _split_url(url: str) -> urllib.parse.SplitResult:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        _ = parts.port  # which is read, and checked, only when asked for
+    except ValueError as error:
+        raise ValueError(_wrong_url(url)) from error
+    return parts
+
+
+def _wrong_url(url: str) -> str:
+    return (
+        "A server's URL is http://host:8501, https://host or grpc://host:8500; a gateway's is "
+        f"http://host:8080/predict. Received: {url!r}"
+    )
 
 
 class RestEngine:
@@ -168,33 +184,29 @@ class GrpcEngine:
         """See `connect`."""
         try:
             import grpc
-            from tensorflow_serving.apis import (
-                get_model_status_pb2,
-                model_service_pb2_grpc,
-                predict_pb2,
-                prediction_service_pb2_grpc,
-            )
-        except ImportError as error:
+
+            has_messages = importlib.util.find_spec("tensorflow_serving.apis") is not None
+        except ImportError:
+            has_messages = False
+        if not has_messages:
             raise ImportError(
                 f"{url}: gRPC needs more packages. Install them with: pip install 'deepfake-tf[grpc]'; "
                 f"or use the server's REST address, http://host:8501"
-            ) from error
+            )
         self.url = url
         self._model_name, self._version, self._label = model_name, version, label
         self._timeout_seconds = timeout_seconds
         self._retries = retries
         self._grpc = grpc
-        self._predict_request = predict_pb2.PredictRequest
-        self._status_request = get_model_status_pb2.GetModelStatusRequest
+        self._is_found = False
         self._channel = grpc.insecure_channel(
             urllib.parse.urlsplit(url).netloc,
             options=[
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.min_reconnect_backoff_ms", round(1000 * CONNECT_TIMEOUT_SECONDS)),  # limits one attempt, too
             ],
         )
-        self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
 
     def predict(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
         """See `RestEngine.predict`."""
@@ -206,11 +218,15 @@ class GrpcEngine:
 
     def is_ready(self) -> bool:
         """See `RestEngine.is_ready`."""
-        request = self._status_request()
-        self._fill_model_spec(request.model_spec)
         try:
-            states = self._models.GetModelStatus(request, timeout=CONNECT_TIMEOUT_SECONDS).model_version_status
-        except self._grpc.RpcError:
+            self._find_server()
+            from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+
+            request = get_model_status_pb2.GetModelStatusRequest()
+            self._fill_model_spec(request.model_spec)
+            models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+            states = models.GetModelStatus(request, timeout=CONNECT_TIMEOUT_SECONDS).model_version_status
+        except (ConnectionError, TimeoutError, self._grpc.RpcError):
             return False
         return any(state.state == state.AVAILABLE for state in states)
 
@@ -225,20 +241,40 @@ class GrpcEngine:
             model_spec.version_label = self._label
 
     def _request(self, signature: str, encoded: list[bytes]) -> dict[str, np.ndarray]:
+        with_retries(self._find_server, self._retries)
         import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-        request = self._predict_request()
+        request = predict_pb2.PredictRequest()
         self._fill_model_spec(request.model_spec)
         request.model_spec.signature_name = signature
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(encoded, tf.string))
-        answer = with_retries(lambda: self._call(request), self._retries)
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        answer = with_retries(lambda: self._call(stub, request), self._retries)
         return {name: tf.make_ndarray(output) for name, output in answer.outputs.items()}
 
-    def _call(self, request: Any) -> Any:
+    def _find_server(self) -> None:
+        """Ask for anything, in bytes: the messages' own package loads TensorFlow, which takes seconds.
+
+        Raises:
+            ConnectionError, TimeoutError: nobody is there, or does not say so.
+        """
+        if self._is_found:
+            return
         try:
-            return self._predictions.Predict(request, timeout=self._timeout_seconds)
+            self._channel.unary_unary(_STATUS_METHOD)(b"", timeout=2 * CONNECT_TIMEOUT_SECONDS)
         except self._grpc.RpcError as error:
-            code, details = error.code(), error.details()
+            if error.code() == self._grpc.StatusCode.UNAVAILABLE:
+                raise ConnectionError(no_server(self.url)) from error
+            if error.code() == self._grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise TimeoutError(too_slow(self.url, 2 * CONNECT_TIMEOUT_SECONDS)) from error
+        self._is_found = True  # a refusal is an answer
+
+    def _call(self, stub: Any, request: Any) -> Any:
+        try:
+            return stub.Predict(request, timeout=self._timeout_seconds)
+        except self._grpc.RpcError as error:
+            code, details = error.code(), without_node_names(error.details())
             # So the server says that its batching queue is full, and gRPC that nobody answers: the same code.
             if code == self._grpc.StatusCode.UNAVAILABLE and "batch scheduling queue" in details:
                 raise ServerBusyError(f"{self.url} is busy: {details}") from error

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 BATCH_SIZES = (1, 8)
+_PIXELS_SIDE = 32
 
 
 def write_warmup_requests(model_dir: str | Path, images: list[bytes]) -> Path:
@@ -26,18 +28,20 @@ def write_warmup_requests(model_dir: str | Path, images: list[bytes]) -> Path:
     path = Path(model_dir) / WARMUP_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature in ("serving_default", "explain"):
-            for batch_size in BATCH_SIZES:
-                batch = [images[index % len(images)] for index in range(batch_size)]
-                writer.write(_prediction_log(signature, batch))
+        for batch_size in BATCH_SIZES:
+            batch = [images[index % len(images)] for index in range(batch_size)]
+            encoded = tf.make_tensor_proto(batch, tf.string)
+            pixels = tf.make_tensor_proto(np.zeros([batch_size, _PIXELS_SIDE, _PIXELS_SIDE, 3], np.uint8))
+            writer.write(_prediction_log("serving_default", "image_bytes", encoded))
+            writer.write(_prediction_log("explain", "image_bytes", encoded))
+            writer.write(_prediction_log("from_pixels", "pixels", pixels))
     return path
 
 
-def _prediction_log(signature: str, image_bytes: list[bytes]) -> bytes:
+def _prediction_log(signature: str, name: str, tensor) -> bytes:
     """PredictionLog{predict_log: PredictLog{request: PredictRequest{model_spec, inputs}}}, serialised."""
     model_spec = _field(1, b"deepfake") + _field(3, signature.encode())  # ModelSpec: name, signature_name
-    tensor = tf.make_tensor_proto(image_bytes, tf.string).SerializeToString()
-    entry = _field(1, b"image_bytes") + _field(2, tensor)  # an entry of the map PredictRequest.inputs
+    entry = _field(1, name.encode()) + _field(2, tensor.SerializeToString())  # of the map PredictRequest.inputs
     request = _field(1, model_spec) + _field(2, entry)
     return _field(6, _field(1, request))  # PredictionLog.predict_log, PredictLog.request
 

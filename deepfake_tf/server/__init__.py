@@ -1,6 +1,7 @@
 """Serving: a stand-in for TensorFlow Serving, the upload gateway, and what `deepfake-tf serve` starts.
 
 launch.py              `serve`: choose an engine, start it, end it
+addresses.py           how a URL names the address that a server listens on
 app.py                 `app`: the web page, and the server behind it
 tensorflow_serving.py  tensorflow_model_server as a child process, from the PATH or in Docker
 local.py               the local server, put together from the modules below
@@ -12,8 +13,10 @@ served_model.py        the versions of a SavedModel, its labels and signatures
 batching.py            concurrent requests as one call of the model
 metrics.py             Prometheus
 gateway.py             POST /predict: an uploaded file in, one JSON object out
+description.py         the gateway's page /docs
 upload.py              the file in an uploaded form
 request_body.py        bodies read under limits
+slow_clients.py        HTTP by uvicorn, and clients that keep it waiting
 """
 
 from pathlib import Path

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from deepfake_tf.server.addresses import reachable
 from deepfake_tf.server.background import free_port, running, running_server, wait_until_it_answers
 from deepfake_tf.server.signals import interrupted_by_signals
 
@@ -43,7 +44,7 @@ def run_app(options: AppOptions) -> None:
             children, url = [server.child], server.rest
         port = options.port or free_port(options.host)
         children.append(stack.enter_context(running(_page_command(options.host, port), {"DEEPFAKE_TF_URL": url})))
-        address = f"http://{'127.0.0.1' if options.host == '0.0.0.0' else options.host}:{port}"
+        address = f"http://{reachable(options.host)}:{port}"
         wait_until_it_answers(f"{address}/_stcore/health", children[-1], "the page")
         print(address, flush=True)
         while all(child.process.poll() is None for child in children):

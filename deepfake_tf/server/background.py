@@ -122,7 +122,7 @@ def wait_until_it_answers(url: str, child: Child, name: str) -> None:
 
 def free_port(host: str) -> int:
     """A TCP port on which nothing listens now."""
-    with socket.create_server((host, 0)) as listening:
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
         return listening.getsockname()[1]
 
 

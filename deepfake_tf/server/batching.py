@@ -17,6 +17,15 @@ class Overloaded(Exception):
     """The queue is full: the caller should try again later."""
 
 
+def check_size(size: int, max_batch_size: int) -> None:
+    """
+    Raises:
+        ValueError: more images in one request than in one call of the model.
+    """
+    if size > max_batch_size:
+        raise ValueError(f"Task size {size} is larger than maximum input batch size {max_batch_size}")
+
+
 class Batcher:
     """Joins the images of requests that wait into one call of the model.
 
@@ -53,8 +62,7 @@ class Batcher:
             Overloaded: too much is waiting already.
             Exception: whatever the model raised; then every request of the batch gets it.
         """
-        if len(images) > self._max_batch_size:
-            raise ValueError(f"Task size {len(images)} is larger than maximum input batch size {self._max_batch_size}")
+        check_size(len(images), self._max_batch_size)
         waiting = sum(len(others) for others, _ in self._waiting)
         if waiting + len(images) > self._max_batch_size * self._max_waiting_batches:
             raise Overloaded(

@@ -17,7 +17,7 @@ import numpy as np
 from fastapi import FastAPI, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -28,6 +28,7 @@ from deepfake_tf.engines.gateway import GatewayEngine
 from deepfake_tf.engines.server_requests import API_KEY_HEADER, ServerBusyError
 from deepfake_tf.engines.tf_serving import GrpcEngine, RestEngine
 from deepfake_tf.server.batching import Overloaded
+from deepfake_tf.server.description import describe
 from deepfake_tf.server.request_body import BodyError, BodyReader
 from deepfake_tf.server.upload import FIELD, UploadError, read_upload
 
@@ -70,7 +71,7 @@ class HealthAnswer(BaseModel):
 
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "no file, an empty one, or a broken request"},
+    400: {"model": ErrorAnswer, "description": "no file, several, an empty one, or a broken request"},
     401: {"model": ErrorAnswer, "description": "the API key is missing or wrong"},
     408: {"model": ErrorAnswer, "description": "the body did not arrive in time, or not whole"},
     413: {"model": ErrorAnswer, "description": "the file is too large"},
@@ -115,8 +116,8 @@ def build_gateway(
         title="deepfake-tf",
         version=__version__,
         description="Tells photographs from AI-generated images. No image is stored.",
+        docs_url=None,  # FastAPI's own pages load their scripts from another host
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
     )
     key_header = APIKeyHeader(name=API_KEY_HEADER, auto_error=False)
 
@@ -150,6 +151,10 @@ def build_gateway(
         ready = await is_ready()
         status = "ok" if ready else "unavailable"
         return JSONResponse({"status": status, "engine": engine}, 200 if ready else 503)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(describe(app.openapi()))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:

@@ -20,10 +20,16 @@ def echo(value: Any) -> str:
     return text
 
 
+def shorten(text: str) -> str:
+    """The beginning of a name out of a request, which may be as long as a request."""
+    return text[:_MAX_STRING]
+
+
 def _tokens(value: Any, depth: int) -> Iterator[str]:
     if isinstance(value, dict) and value:
         for index, (key, item) in enumerate(value.items()):
-            yield ("{" if index == 0 else ",") + "\n" + "    " * depth + json.dumps(key, ensure_ascii=False) + ": "
+            name = json.dumps(shorten(key), ensure_ascii=False)
+            yield ("{" if index == 0 else ",") + "\n" + "    " * depth + name + ": "
             yield from _tokens(item, depth + 1)
         yield "\n" + "    " * (depth - 1) + "}"
     elif isinstance(value, list) and value:
@@ -32,6 +38,6 @@ def _tokens(value: Any, depth: int) -> Iterator[str]:
             yield from _tokens(item, depth + 1)
         yield "]"
     elif isinstance(value, str):
-        yield json.dumps(value[:_MAX_STRING], ensure_ascii=False)
+        yield json.dumps(shorten(value), ensure_ascii=False)
     else:
         yield json.dumps(value)

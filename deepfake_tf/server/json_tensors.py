@@ -12,6 +12,7 @@ import numpy as np
 
 from deepfake_tf.server.json_echo import echo
 
+MAX_RANK = 32  # of tensors; TensorFlow's conversion of a NumPy array of a higher one ends the process
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _LARGEST = {"float": float(np.finfo(np.float32).max), "double": float(np.finfo(np.float64).max)}
 _INTEGER_BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
@@ -30,7 +31,7 @@ def read_tensor(value: Any, dtype: str) -> np.ndarray:
         dtype: str. TensorFlow's name, such as "string", "float" or "int32".
 
     Raises:
-        ValueError: ragged, of another type, or out of the dtype's range; in the server's own words.
+        ValueError: ragged, nested too deeply, of another type, or out of the dtype's range; in the server's own words.
     """
     shape = []
     inner = value
@@ -39,6 +40,8 @@ def read_tensor(value: Any, dtype: str) -> np.ndarray:
         if not inner:
             break
         inner = inner[0]
+        if len(shape) > MAX_RANK:
+            raise ValueError(f"JSON Value: lists are nested more than {MAX_RANK} deep")
     leaves = list(_leaves(value, shape, 0, dtype))
     tensor = np.empty(len(leaves), object if dtype == "string" else _numpy_dtype(dtype))
     tensor[:] = leaves
@@ -82,8 +85,7 @@ def _leaf(value: Any, dtype: str) -> Any:
         raise ValueError(f"JSON Value: {echo(value)} Type: {_type_name(value)} is not of expected type: {dtype}")
     if dtype in _LARGEST and not _fits_float(value, _LARGEST[dtype]):
         raise ValueError(f"Cannot convert JSON value: {echo(value)} to {dtype} without loss of precision.")
-    # A lone surrogate, "\ud800", has no UTF-8 form.
-    return value.encode("utf-8", "replace") if dtype == "string" else value
+    return value.encode() if dtype == "string" else value
 
 
 def _fits_float(value: float, largest: float) -> bool:

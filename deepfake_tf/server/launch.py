@@ -21,14 +21,14 @@ from deepfake_tf.engines.server_requests import API_KEY_HEADER, API_KEY_VARIABLE
 from deepfake_tf.engines.tensorflow_import import without_keras
 from deepfake_tf.engines.tf_serving import MODEL_NAME, RestEngine, connect
 from deepfake_tf.server import SAMPLE, tensorflow_serving
+from deepfake_tf.server.addresses import reachable
 from deepfake_tf.server.gateway import build_remote_gateway
 from deepfake_tf.server.request_body import BodyReader
 from deepfake_tf.server.signals import interrupted_by_signals
+from deepfake_tf.server.slow_clients import http_settings
 
 STABLE = "stable"  # the label whose version answers uploads
 ENGINES = ("auto", "tensorflow_model_server", "docker", "local")
-# Connections, beyond which uvicorn answers 503 by itself. The queue refuses long before.
-_MAX_CONNECTIONS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,15 +36,15 @@ class ServeOptions:
     """What to serve, where, and by which engine.
 
     Raises:
-        ValueError: the engine, a label or a port is none. Echoes what was received.
+        ValueError: the engine, the host, a label or a port is none. Echoes what was received.
     """
 
     model: str | None = None  # a SavedModel, or a folder of numbered versions; None: see `find_model`
     engine: str = "auto"  # one of ENGINES; "auto": the first of the others that is at hand
     host: str = "127.0.0.1"  # address to listen on; this one is reached from this machine alone
-    rest_port: int = 8501  # of TensorFlow Serving's REST API; 0: a free one, with the local engine
+    rest_port: int = 8501  # of TensorFlow Serving's REST API; 0: a free one, as for the others
     grpc_port: int = 8500  # of its gRPC API, which the local engine does not have
-    gateway_port: int = 8080  # of POST /predict; 0: a free one
+    gateway_port: int = 8080  # of POST /predict
     labels: Sequence[str] = ()  # such as ["stable=1", "canary=2"]; served are these versions and the highest
     upstream: str | None = None  # address of a running TensorFlow Serving: only the gateway is started
     upstream_label: str | None = None  # the version to ask it for; None: its highest, a canary included
@@ -57,6 +57,8 @@ class ServeOptions:
             name, _, number = label.partition("=")
             if not name or not number.isdigit():
                 raise ValueError(f"a label is NAME=VERSION, such as canary=2. Received: {label!r}")
+        if not self.host:
+            raise ValueError("--host must be an address of this machine, or 0.0.0.0 for all. Received: ''")
         for port in (self.rest_port, self.grpc_port, self.gateway_port):
             if not 0 <= port < 1 << 16:
                 raise ValueError(f"a port is from 0 to 65535. Received: {port}")
@@ -117,19 +119,20 @@ def _serve_local(folders: dict[int, Path], options: ServeOptions) -> None:
 
         with closing(ServedModel(MODEL_NAME, folders, options.label_numbers)) as served:
             _announce(f"{ENGINE}: it answers TensorFlow Serving's REST API, in process, without gRPC", folders)
-            _announce_addresses(options.host, rest_socket.getsockname()[1], None, gateway_socket.getsockname()[1])
+            _announce_addresses(options.host, _port(rest_socket), None, _port(gateway_socket))
             _run(build_local_app(served, _api_key(), options.cors_origins), [rest_socket, gateway_socket])
 
 
 def _serve_with_child(engine: str, folders: dict[int, Path], options: ServeOptions) -> None:
-    host, rest_port, grpc_port = options.host, options.rest_port, options.grpc_port
+    host = options.host
     if not all(folder.name.isdigit() for folder in folders.values()):
         raise ValueError(
             f"TensorFlow Serving takes a folder of numbered versions, such as deepfake/1. Received: "
             f"{next(iter(folders.values()))}. Rename it, or use --engine local."
         )
-    for port in (rest_port, grpc_port):  # TensorFlow Serving reports a busy port in its log alone, and goes on
-        _listen(host, port).close()
+    # TensorFlow Serving reports a busy port in its log alone and goes on, and takes 0 for "none".
+    with closing(_listen(host, options.rest_port)) as rest, closing(_listen(host, options.grpc_port)) as grpc:
+        rest_port, grpc_port = _port(rest), _port(grpc)
     tensorflow_serving.check_installed(engine)
     with (
         closing(_listen(host, options.gateway_port)) as gateway_socket,
@@ -148,11 +151,11 @@ def _serve_with_child(engine: str, folders: dict[int, Path], options: ServeOptio
         label = STABLE if STABLE in options.label_numbers else None
         with (
             tensorflow_serving.ServerProcess(command, config_dir / "server.log") as child,
-            closing(RestEngine(f"http://{_reachable(host)}:{rest_port}", label=label, retries=0)) as remote,
+            closing(RestEngine(f"http://{reachable(host)}:{rest_port}", label=label, retries=0)) as remote,
         ):
             child.wait_until_available(remote)
             _announce(f"TensorFlow Serving ({engine})", folders)
-            _announce_addresses(host, rest_port, grpc_port, gateway_socket.getsockname()[1])
+            _announce_addresses(host, rest_port, grpc_port, _port(gateway_socket))
             _run(build_remote_gateway(remote, BodyReader(), _api_key(), options.cors_origins), [gateway_socket], child)
 
 
@@ -161,8 +164,8 @@ def _serve_gateway(upstream: str, options: ServeOptions) -> None:
         closing(connect(upstream, label=options.upstream_label, retries=0)) as remote,
         closing(_listen(options.host, options.gateway_port)) as listening,
     ):
-        print(f"engine   TensorFlow Serving at {remote.url}; this is the upload gateway alone", file=sys.stderr)
-        _announce_gateway(options.host, listening.getsockname()[1])
+        print(f"engine   TensorFlow Serving at {remote.url} (this is the upload gateway alone)", file=sys.stderr)
+        _announce_gateway(options.host, _port(listening))
         _run(build_remote_gateway(remote, BodyReader(), _api_key(), options.cors_origins), [listening])
 
 
@@ -182,8 +185,8 @@ def _run(app: ASGIApp, sockets: list[socket.socket], child: tensorflow_serving.S
         lifespan="off",
         ws="none",
         server_header=False,
-        limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=10,
+        **http_settings(),
     )
     server = uvicorn.Server(config)
     if child is not None:
@@ -216,11 +219,8 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _reachable(host: str) -> str:
-    """Where a client on this machine finds a server that listens on `host`."""
-    if host in ("0.0.0.0", "::"):
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
+def _port(listening: socket.socket) -> int:
+    return listening.getsockname()[1]
 
 
 def _announce(engine: str, folders: dict[int, Path]) -> None:
@@ -229,16 +229,17 @@ def _announce(engine: str, folders: dict[int, Path]) -> None:
 
 
 def _announce_addresses(host: str, rest_port: int, grpc_port: int | None, gateway_port: int) -> None:
-    print(f"REST     http://{_reachable(host)}:{rest_port}/v1/models/{MODEL_NAME}", file=sys.stderr)
+    """Every URL as `--url` takes it."""
+    print(f"REST     http://{reachable(host)}:{rest_port}", file=sys.stderr)
     if grpc_port is not None:
-        print(f"gRPC     grpc://{_reachable(host)}:{grpc_port}", file=sys.stderr)
+        print(f"gRPC     grpc://{reachable(host)}:{grpc_port}", file=sys.stderr)
     _announce_gateway(host, gateway_port)
 
 
 def _announce_gateway(host: str, gateway_port: int) -> None:
-    address = f"http://{_reachable(host)}:{gateway_port}"
+    address = f"http://{reachable(host)}:{gateway_port}/predict"
     key = f' -H "{API_KEY_HEADER}: ${API_KEY_VARIABLE}"' if _api_key() else ""
     # A photograph that is there, so that the line works as it stands; relative where that is shorter.
     photograph = min(str(SAMPLE), os.path.relpath(SAMPLE), key=len)
-    print(f"gateway  {address}/predict, described at {address}/docs", file=sys.stderr)
-    print(f"try      curl -F {shlex.quote(f'file=@{photograph}')}{key} {address}/predict", file=sys.stderr, flush=True)
+    print(f"gateway  {address} (described at /docs there)", file=sys.stderr)
+    print(f"try      curl -F {shlex.quote(f'file=@{photograph}')}{key} {address}", file=sys.stderr, flush=True)

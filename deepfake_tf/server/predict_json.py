@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from deepfake_tf.server.json_echo import echo
+from deepfake_tf.server.json_echo import echo, shorten
 from deepfake_tf.server.json_tensors import is_base64, read_tensor
 
 # Python's json and RapidJSON stop at the same character and word it differently.
@@ -26,18 +27,24 @@ _PARSE_ERRORS = {
     "Extra data": "The document root must not be followed by other values.",
     "Unterminated string starting at": "Missing a closing quotation mark in string.",
 }
+# The escapes of a JSON text, one after another, so that `\\ud800`, a backslash and five letters, is not taken for one.
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F])|.)", re.DOTALL
+)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse_request(body: bytes) -> dict[str, Any]:
     """The JSON object of a request.
 
     Raises:
-        ValueError: it is not JSON, not an object, or `signature_name` is no string.
+        ValueError: it is not JSON in UTF-8, not an object, or `signature_name` is no string.
     """
     if not body:
         raise ValueError("JSON Parse error: The document is empty")
     try:
-        request = json.loads(body)
+        text = body.decode()  # by `json.loads` itself, halves of characters would pass, and UTF-16
+        request = json.loads(text)
     except json.JSONDecodeError as error:
         rest = error.doc[error.pos : error.pos + 5]
         # The server's parser has eaten the letters that could have become one of these.
@@ -48,6 +55,10 @@ def parse_request(body: bytes) -> dict[str, Any]:
         raise ValueError(f"JSON Parse error: Invalid encoding in string. at offset: {error.start}") from error
     except RecursionError as error:
         raise ValueError("JSON Parse error: nested too deeply.") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise ValueError("JSON Parse error: Number too big to be stored in double.") from error
+    if (offset := _lone_surrogate(text)) is not None:
+        raise ValueError(f"JSON Parse error: The surrogate pair in string is invalid. at offset: {offset}")
     if not isinstance(request, dict):
         raise ValueError(f"JSON Value: {echo(request)} Is not object")
     if not isinstance(request.get("signature_name", ""), str):
@@ -123,6 +134,13 @@ def error_body(message: str) -> bytes:
 # --- reading ----------------------------------------------------------------------------------
 
 
+def _lone_surrogate(text: str) -> int | None:
+    """Where half a character is escaped, such as `\\ud800`, which has no UTF-8 form; None where that is nowhere."""
+    if not _SURROGATE.search(text):
+        return None
+    return next((match.start() for match in _ESCAPE.finditer(text) if match["lone"]), None)
+
+
 def _read_rows(instances: list[Any], dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
     are_objects = _is_named(instances[0])
     if not are_objects and len(dtypes) > 1:
@@ -139,11 +157,11 @@ def _read_rows(instances: list[Any], dtypes: Mapping[str, str]) -> dict[str, np.
         for name, value in named.items():
             try:
                 if name not in dtypes:
-                    raise ValueError(f"JSON object: does not have named input: {name}")
+                    raise ValueError(f"JSON object: does not have named input: {shorten(name)}")
                 row = read_tensor(value, dtypes[name])
                 _check_same_shape(rows[name], row)
             except ValueError as error:
-                key = f" key: {name}" if are_objects else ""
+                key = f" key: {shorten(name)}" if are_objects else ""
                 raise ValueError(
                     f"Failed to process element: {index}{key} of 'instances' list. Error: INVALID_ARGUMENT: {error}"
                 ) from error

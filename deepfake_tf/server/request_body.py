@@ -16,7 +16,8 @@ _MIB = 2**20
 # An image that the score contract accepts must fit, and base64 makes three bytes four.
 MAX_BODY_BYTES = MAX_FILE_BYTES * 4 // 3 + _MIB
 MAX_BYTES_IN_FLIGHT = 4 * MAX_BODY_BYTES
-READ_TIMEOUT_SECONDS = 60
+READ_TIMEOUT_SECONDS = 60.0  # for the whole body
+STALL_TIMEOUT_SECONDS = 15.0  # without a byte of it: what has arrived is held, and others may need the room
 
 
 class BodyError(Exception):
@@ -53,8 +54,11 @@ class BodyReader:
         held = 0
         body = bytearray()
         try:
-            async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+            async with asyncio.timeout(STALL_TIMEOUT_SECONDS) as timer:
+                now = asyncio.get_running_loop().time
+                deadline = now() + READ_TIMEOUT_SECONDS
                 async for chunk in request.stream():
+                    timer.reschedule(min(deadline, now() + STALL_TIMEOUT_SECONDS))
                     if len(body) + len(chunk) > self.max_body_bytes:
                         raise self._too_large()
                     if self._bytes_in_flight + len(chunk) > self._max_bytes_in_flight:
@@ -65,7 +69,8 @@ class BodyReader:
         except BaseException as error:
             self._bytes_in_flight -= held
             if isinstance(error, TimeoutError):
-                raise BodyError(408, f"the body did not arrive within {READ_TIMEOUT_SECONDS} s") from error
+                limits = f"{READ_TIMEOUT_SECONDS:g} s, or stopped for {STALL_TIMEOUT_SECONDS:g} s"
+                raise BodyError(408, f"the body did not arrive within {limits}") from error
             if isinstance(error, ClientDisconnect):
                 raise BodyError(408, "the connection was closed before the body was whole") from error
             raise

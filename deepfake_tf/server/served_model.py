@@ -16,11 +16,14 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
+from deepfake_tf.engines.tensorflow_messages import without_node_names
 from deepfake_tf.server import SAMPLE
-from deepfake_tf.server.batching import MAX_BATCH_SIZE, MAX_WAITING_BATCHES, Batcher
+from deepfake_tf.server.batching import MAX_BATCH_SIZE, MAX_WAITING_BATCHES, Batcher, check_size
+from deepfake_tf.server.json_tensors import MAX_RANK
 from deepfake_tf.server.metrics import ServingMetrics
 
 Outputs = dict[str, np.ndarray]
+_WARM_UP_SIDE = 32  # of pixels and the like, where a signature leaves the size open
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +32,14 @@ class Signature:
 
     Attributes:
         dtypes: the names of its inputs, and TensorFlow's name of the dtype of each ("string", "float").
+        specs: the shape and dtype of each input.
         run: arrays by name in, arrays by name out; strings are object arrays of bytes.
         batched: images [N] in, the outputs for them out, joined with those of other requests; None where
             the input is not one string [N].
     """
 
     dtypes: dict[str, str]
+    specs: dict[str, tf.TensorSpec]
     run: Callable[[Mapping[str, np.ndarray]], Outputs]
     batched: Batcher | None
 
@@ -104,6 +109,8 @@ class ServedModel:
                 raise ValueError("Batching session Run() input tensors must have at least one dimension.")
             if images.ndim == 1 and len(images):
                 return await signature.batched(images)
+        for images in inputs.values():  # pixels too: an image of one pixel becomes as large as any inside the graph
+            check_size(len(images) if images.ndim else 1, self._limits[0])
         return await asyncio.get_running_loop().run_in_executor(self._executor, signature.run, inputs)
 
     def close(self) -> None:
@@ -114,7 +121,7 @@ class ServedModel:
             definition = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
             model = tf.saved_model.load(str(folder))
         except (OSError, ValueError, DecodeError, tf.errors.OpError) as error:
-            reason = str(error).strip().partition("\n")[0]  # TensorFlow goes on with advice on devices
+            reason = without_node_names(str(error)).partition("\n")[0]  # TensorFlow goes on with advice on devices
             raise ValueError(f"{folder} holds no readable SavedModel: {reason}") from error
         if not model.signatures:
             raise ValueError(f"{folder} has no signatures: it was not made for serving")
@@ -133,6 +140,8 @@ class ServedModel:
         specs: dict[str, tf.TensorSpec] = function.structured_input_signature[1]
 
         def run(inputs: Mapping[str, np.ndarray]) -> Outputs:
+            for input_name, spec in specs.items():
+                _check_shape(input_name, inputs[input_name].shape, spec.shape)
             tensors = {input_name: tf.constant(inputs[input_name], spec.dtype) for input_name, spec in specs.items()}
             # Through `model`: a signature on its own does not keep the model's resources alive.
             outputs = model.signatures[name](**tensors)
@@ -140,27 +149,44 @@ class ServedModel:
 
         dtypes = {input_name: _dtype_name(spec.dtype) for input_name, spec in specs.items()}
         if [(spec.dtype, spec.shape.rank) for spec in specs.values()] != [(tf.string, 1)]:
-            return Signature(dtypes, run, None)
+            return Signature(dtypes, specs, run, None)
         [input_name] = specs
 
         def run_batch(images: np.ndarray) -> Outputs:
             self.metrics.count_batch(len(images))
             return run({input_name: images})
 
-        return Signature(dtypes, run, Batcher(run_batch, self._executor, *self._limits))
+        return Signature(dtypes, specs, run, Batcher(run_batch, self._executor, *self._limits))
 
 
 def _warm_up(signatures: Mapping[str, Signature]) -> None:
-    """Run each signature that takes images once: its first run prepares the graph, which takes seconds.
+    """Run each signature once: its first run prepares the graph, which takes seconds.
 
     TensorFlow Serving plays the requests that travel with the model; to read those takes its package.
     """
-    image = np.empty(1, object)
-    image[0] = SAMPLE.read_bytes()
     for signature in signatures.values():
-        if signature.batched is not None:
-            with contextlib.suppress(tf.errors.OpError):  # a model that takes other bytes than a photograph's
-                signature.run(dict.fromkeys(signature.dtypes, image))
+        inputs = {name: _example(spec) for name, spec in signature.specs.items()}
+        with contextlib.suppress(tf.errors.OpError, ValueError, TypeError):  # a model that takes other things
+            signature.run(inputs)
+
+
+def _example(spec: tf.TensorSpec) -> np.ndarray:
+    """One photograph, as bytes or as black pixels; or what else fits an input."""
+    lengths = spec.shape.as_list() if spec.shape.rank is not None else []
+    open_lengths = [1] + [_WARM_UP_SIDE] * len(lengths)
+    shape = [open_length if length is None else length for length, open_length in zip(lengths, open_lengths)]
+    if spec.dtype != tf.string:
+        return np.zeros(shape, spec.dtype.as_numpy_dtype)
+    return np.full(shape, SAMPLE.read_bytes(), object)
+
+
+def _check_shape(name: str, shape: tuple[int, ...], expected: tf.TensorShape) -> None:
+    """In words of our own: TensorFlow's show its functions, and a tensor of too high a rank ends the process."""
+    if len(shape) > MAX_RANK:
+        raise ValueError(f"input {name}: at most {MAX_RANK} dimensions are accepted. Received: {len(shape)}")
+    if not expected.is_compatible_with(shape):
+        wanted = ", ".join("any" if length is None else str(length) for length in expected.as_list())
+        raise ValueError(f"input {name}: the shape must be [{wanted}]. Received: {list(shape)}")
 
 
 def _dtype_name(dtype: tf.DType) -> str:

@@ -114,8 +114,15 @@ class ServerProcess:
         self._name = command[0]
         self._log_file = log_file
         with log_file.open("wb") as log:
-            # A session of its own: Ctrl-C reaches this process alone, which then ends the child in order.
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            self.process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # The command line silences TensorFlow in this process; the child's log is all that explains its end.
+                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"},
+                # A session of its own: Ctrl-C reaches this process alone, which then ends the child in order.
+                start_new_session=True,
+            )
 
     def __enter__(self) -> ServerProcess:
         return self

@@ -16,7 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from deepfake_tf.engines.tensorflow_messages import without_node_names
 from deepfake_tf.server.batching import Overloaded
+from deepfake_tf.server.json_echo import shorten
 from deepfake_tf.server.metrics import CONTENT_TYPE
 from deepfake_tf.server.predict_json import error_body, parse_request, read_inputs, write_outputs
 from deepfake_tf.server.request_body import BodyError, BodyReader
@@ -115,7 +117,7 @@ class TfServingApi:
             parsed = await asyncio.to_thread(parse_request, body)
             signature_name = parsed.get("signature_name") or DEFAULT_SIGNATURE
             if signature_name not in version.signatures:
-                raise ValueError(f'Serving signature name: "{signature_name}" not found in signature def')
+                raise ValueError(f'Serving signature name: "{shorten(signature_name)}" not found in signature def')
             dtypes = version.signatures[signature_name].dtypes
             inputs, as_rows = await asyncio.to_thread(read_inputs, parsed, dtypes)
             async with asyncio.timeout(self._timeout_seconds):
@@ -126,7 +128,7 @@ class TfServingApi:
         except Overloaded as error:
             raise ApiError(503, str(error)) from error
         except (ValueError, TypeError, RecursionError, tf.errors.OpError) as error:
-            raise ApiError(400, getattr(error, "message", None) or str(error)) from error
+            raise ApiError(400, without_node_names(getattr(error, "message", None) or str(error))) from error
 
     def _find(self, match: re.Match[str]) -> Version:
         name, version, label = match["model"], match["version"], match["label"]

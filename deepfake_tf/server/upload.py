@@ -22,14 +22,19 @@ def read_upload(body: bytes, content_type: str) -> bytes:
 
     Args:
         body: the request's.
-        content_type: the request's header. `multipart/form-data`: the part named `file` is taken, with or
-            without a file name, else the first part with one; anything else: the body is the file.
+        content_type: the request's header. `multipart/form-data`: the one part that is a file, by its name `file`
+            or by a file name; anything else: the body is the file.
 
     Raises:
-        UploadError: no such part, a broken form, or nothing in it.
+        UploadError: no such part, several, a broken form, or nothing in it.
     """
-    media_type, options = parse_options_header(content_type)
-    uploaded = _read_form(body, options.get(b"boundary", b"")) if media_type == b"multipart/form-data" else body
+    try:
+        media_type, options = parse_options_header(content_type)
+        uploaded = _read_form(body, options.get(b"boundary", b"")) if media_type == b"multipart/form-data" else body
+    except UploadError:
+        raise
+    except (FormParserError, ValueError, LookupError) as error:  # the last two of odd encodings in headers
+        raise UploadError(f"the multipart form is broken: {error}") from error
     if not uploaded:
         raise UploadError(
             "no file, or an empty one: send the image as the multipart field `file`, or as the request's body"
@@ -66,12 +71,13 @@ def _read_form(body: bytes, boundary: bytes) -> bytes:
         "on_header_end": end_header,
         "on_end": lambda: ended.append(True),
     }
-    try:
-        MultipartParser(boundary, callbacks).write(body)  # type: ignore[arg-type]
-    except FormParserError as error:
-        raise UploadError(f"the multipart form is broken: {error}") from error
+    MultipartParser(boundary, callbacks).write(body)  # type: ignore[arg-type]
     if not ended:
         raise UploadError("the multipart form is cut off")
-    named = [data for options, data in parts if options.get(b"name") == FIELD.encode()]
-    files = [data for options, data in parts if b"filename" in options]
-    return bytes(next(iter(named + files), b""))
+    is_file = lambda options: options.get(b"name") == FIELD.encode() or b"filename" in options
+    # A browser sends a field for which no file was chosen as an empty one without a file name.
+    files = [(options, data) for options, data in parts if is_file(options) and (data or options.get(b"filename"))]
+    if len(files) > 1:
+        names = ", ".join(options.get(b"name", b"").decode("utf-8", "replace")[:100] for options, _ in files)
+        raise UploadError(f"one file is accepted a request. Received: {len(files)} (fields {names})")
+    return bytes(files[0][1]) if files else b""

@@ -12,6 +12,7 @@ import threading
 
 import numpy as np
 import pytest
+import requests
 
 from deepfake_tf.engines import server_requests
 from deepfake_tf.engines.saved_model import SavedModelEngine
@@ -175,7 +176,43 @@ def test_nobody_there(url):
         connect(url, retries=1).predict([JPEG])
 
 
-@pytest.mark.parametrize("url", ["localhost:8501", "ftp://host", "http://", "http://host/v1/models/x", ""])
+def test_a_dead_grpc_server_is_told_before_tensorflow_is_loaded():
+    pytest.importorskip("grpc", reason="gRPC is not installed: pip install -e '.[grpc]'")
+    pytest.importorskip("tensorflow_serving", reason="it is not installed: pip install -e '.[grpc]'")
+    code = (
+        "import sys\nfrom deepfake_tf.engines.tf_serving import connect\nengine = connect('grpc://127.0.0.1:9')\n"
+        "try: engine.predict([b'a'])\nexcept ConnectionError as error: assert 'no server answers' in str(error)\n"
+        "assert not engine.is_ready()\nsys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_an_address_that_swallows_everything_is_not_tried_again(monkeypatch):
+    """A firewall that drops packets costs the time limit once, and not once a retry."""
+    calls = []
+
+    def swallow(*arguments, **options):
+        calls.append(arguments)
+        raise requests.ConnectTimeout("of the test")
+
+    monkeypatch.setattr(requests.Session, "post", swallow)
+    with pytest.raises(ConnectionError, match="no server answers"):
+        connect("http://127.0.0.1:9").predict([JPEG])
+    assert len(calls) == 1
+
+
+def test_errors_do_not_name_the_servers_nodes(scripted):
+    """tensorflow_model_server does in its answers; what we pass on does not."""
+    error = "Invalid PNG data\n\t [[{{function_node __inference_serve_290}}{{node map/strided_slice}}]]"
+    engine, _ = scripted((400, json.dumps({"error": error}).encode()))
+    with pytest.raises(ValueError, match=r"refused the request \(400\): Invalid PNG data$"):
+        engine.predict([JPEG])
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:8501", "ftp://host", "http://", "http://host/v1/models/x", "http://host:99999", "http://[::1", ""],
+)
 def test_wrong_urls(url):
     with pytest.raises(ValueError, match="Received: "):
         connect(url)

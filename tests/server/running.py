@@ -16,6 +16,8 @@ from pathlib import Path
 
 import uvicorn
 
+from deepfake_tf.server.slow_clients import http_settings
+
 PROJECT = Path(__file__).parents[2]
 START_TIMEOUT_SECONDS = 120
 STOP_TIMEOUT_SECONDS = 90  # TensorFlow's own end takes seconds on a machine that is busy
@@ -23,9 +25,9 @@ STOP_TIMEOUT_SECONDS = 90  # TensorFlow's own end takes seconds on a machine tha
 
 @contextlib.contextmanager
 def application(app) -> Iterator[int]:
-    """Runs an ASGI application; yields its port."""
+    """Runs an ASGI application, by HTTP as `serve` speaks it; yields its port."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", **http_settings()))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

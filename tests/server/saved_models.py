@@ -96,6 +96,10 @@ def _save_naming(folder: Path) -> None:
             lambda image_bytes: {"a_bytes": tf.identity(image_bytes), "b": tf.identity(image_bytes)},
             input_signature=[string("image_bytes", [None])],
         ),
+        "decode": tf.function(
+            lambda image_bytes: {"size": tf.reshape(tf.size(tf.io.decode_png(image_bytes[0])), [1])},
+            input_signature=[string("image_bytes", [None])],
+        ),
         "scalar": tf.function(
             lambda image_bytes: {"length": tf.strings.length(image_bytes)},
             input_signature=[string("image_bytes", None)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
 import threading
 
@@ -90,6 +91,27 @@ def test_ways_to_send_an_image(url, body, headers):
 def test_explain_adds_the_heat_map(url):
     answer = requests.post(f"{url}/predict?explain=true", files={"file": JPEG}, timeout=30).json()
     assert answer["heatmap"] == [[0.25] * 7] * 7
+
+
+def _two_parts(*names: str) -> tuple[bytes, dict[str, str]]:
+    parts = (
+        f'--xyz\r\nContent-Disposition: form-data; name="{name}"; filename="a.jpg"\r\n\r\n'.encode() + JPEG
+        for name in names
+    )
+    return b"\r\n".join(parts) + b"\r\n--xyz--\r\n", {"Content-Type": "multipart/form-data; boundary=xyz"}
+
+
+@pytest.mark.parametrize("names", [("file", "file"), ("file", "image"), ("a", "b", "c")])
+def test_a_second_file_is_not_passed_over(url, names):
+    body, headers = _two_parts(*names)
+    answer = requests.post(f"{url}/predict", data=body, headers=headers, timeout=30)
+    assert answer.status_code == 400
+    assert f"Received: {len(names)} (fields {', '.join(names)})" in answer.json()["error"]
+
+
+def test_other_fields_of_a_form_do_not_matter(url):
+    form = {"data": {"comment": "hello"}, "files": [("file", ("a.jpg", JPEG)), ("other", ("", b""))]}
+    assert requests.post(f"{url}/predict", timeout=30, **form).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -180,7 +202,14 @@ def test_health_and_description(url):
     assert requests.get(f"{url}/healthz", timeout=30).json()["status"] == "ok"
     description = requests.get(f"{url}/openapi.json", timeout=30).json()
     assert {"multipart/form-data", "image/*"} <= set(description["paths"]["/predict"]["post"]["requestBody"]["content"])
-    assert "swagger" in requests.get(f"{url}/docs", timeout=30).text.lower()
+
+
+def test_the_page_that_describes_it_loads_nothing_from_elsewhere(url):
+    page = requests.get(f"{url}/docs", timeout=30)
+    assert page.headers["Content-Type"].startswith("text/html")
+    for shown in ("POST /predict", "GET /healthz", "multipart/form-data", "probability of the label", "not an image"):
+        assert shown in page.text
+    assert not re.search(r"(?:src|href)\s*=\s*[\"']?\s*(?:https?:)?//|@import|url\(", page.text, re.IGNORECASE)
 
 
 def test_api_key(model):

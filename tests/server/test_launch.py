@@ -5,12 +5,14 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import threading
+import urllib.parse
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ import requests
 from deepfake_tf.engines.saved_model import SavedModelEngine
 from deepfake_tf.engines.tf_serving import RestEngine, connect
 from deepfake_tf.server import SAMPLE, tensorflow_serving
+from deepfake_tf.server.addresses import reachable
 from deepfake_tf.server.launch import ServeOptions, serve
 from tests.images import encode, photograph
 from tests.server.running import PROJECT, ServeProcess
@@ -140,6 +143,7 @@ def test_damaged_model(tmp_path):
     [
         ({"engine": "best"}, "--engine must be one of auto, "),
         ({"labels": ["stable"]}, "a label is NAME=VERSION"),
+        ({"host": ""}, "--host must be an address"),
         ({"rest_port": 99999}, "a port is from 0 to 65535"),
         ({"upstream": "localhost"}, "A server's URL is"),
     ],
@@ -190,7 +194,9 @@ STATUS_SERVER = """
         def do_POST(self):
             self.connection.close()
             os._exit(3)
-    open(os.path.join(os.path.dirname(__file__), "pid"), "w").write(str(os.getpid()))
+    folder = os.path.dirname(__file__)
+    open(os.path.join(folder, "log_level"), "w").write(os.environ["TF_CPP_MIN_LOG_LEVEL"])
+    open(os.path.join(folder, "pid"), "w").write(str(os.getpid()))
     http.server.HTTPServer(("127.0.0.1", int(flags["rest_api_port"])), Handler).serve_forever()
 """
 
@@ -214,6 +220,60 @@ def test_child_is_ended_too(contract_model, tmp_path, number):
         output = process.stop(number)
     assert process.process.returncode == 0, output
     assert not _is_running(child)
+
+
+def test_port_0_is_a_free_one_for_a_child_too(contract_model, tmp_path):
+    """To tensorflow_model_server a REST port of 0 means none, and it would be waited for in vain."""
+    environment = _write_fake_model_server(tmp_path, STATUS_SERVER)
+    options = {"rest_port": 0, "grpc_port": 0, "gateway_port": 0}
+    with ServeProcess(environment, model=str(contract_model), engine="tensorflow_model_server", **options) as process:
+        addresses = [process.address(name) for name in ("REST", "gRPC", "gateway")]
+        ports = {urllib.parse.urlsplit(address).port for address in addresses}
+        assert len(ports) == 3
+        assert 0 not in ports
+        assert requests.get(f"{addresses[0]}/v1/models/deepfake", timeout=30).status_code == 200
+        _assert_urls_work(process)
+    # The end of its log is shown where it fails, so it is not silenced, though `serve` itself was.
+    assert (tmp_path / "log_level").read_text() == "0"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost", "::1", "::"])
+def test_printed_urls_are_what_url_takes(host):
+    if ":" in host and not _has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with ServeProcess(upstream="http://127.0.0.1:9", host=host, gateway_port=0) as process:
+        _assert_urls_work(process)
+        assert requests.get(process.address("gateway") + "/healthz", timeout=30).status_code == 503
+
+
+def _assert_urls_work(process: ServeProcess) -> None:
+    urls = re.findall(r"\w+://\S+", "\n".join(process.lines))
+    assert urls
+    for url in urls:
+        connect(url).close()
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "[::1]"),
+        ("0:0:0:0:0:0:0:0", "[::1]"),
+        ("fd00::1", "[fd00::1]"),
+        ("example.org", "example.org"),
+    ],
+)
+def test_how_a_url_names_a_host(host, name):
+    assert reachable(host) == name
 
 
 def test_child_that_dies_ends_serve_with_its_last_words(contract_model, tmp_path):

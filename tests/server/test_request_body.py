@@ -8,6 +8,7 @@ import gzip
 import pytest
 from starlette.requests import Request
 
+from deepfake_tf.server import request_body
 from deepfake_tf.server.request_body import BodyError, BodyReader
 
 
@@ -58,5 +59,31 @@ def test_refusals(request_, status):
             async with bodies.read(request_):
                 pass
         assert refused.value.status == status
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("limit", ["READ_TIMEOUT_SECONDS", "STALL_TIMEOUT_SECONDS"])
+def test_a_body_that_does_not_come(monkeypatch, limit):
+    """Neither one that stops, nor one that never ends; what it held is given back."""
+    monkeypatch.setattr(request_body, limit, 0.3)
+
+    async def main():
+        messages = 0
+
+        async def receive():
+            nonlocal messages
+            messages += 1
+            await asyncio.sleep(0.05 if limit == "READ_TIMEOUT_SECONDS" or messages < 3 else 60)
+            return {"type": "http.request", "body": b"1", "more_body": True}
+
+        bodies = BodyReader(max_body_bytes=1000, max_bytes_in_flight=1000)
+        with pytest.raises(BodyError, match="the body did not arrive within") as refused:
+            async with bodies.read(Request({"type": "http", "method": "POST", "headers": []}, receive)):
+                pass
+        assert refused.value.status == 408
+        assert messages > 2
+        async with bodies.read(_request(bytes(1000))) as body:
+            assert len(body) == 1000
 
     asyncio.run(main())

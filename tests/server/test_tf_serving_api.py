@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,37 @@ def test_headers_do_not_matter_but_for_gzip(ports, headers):
 def test_request_larger_than_a_batch(ports):
     status, answer = _predict(ports["A"], {"instances": [{"b64": B64["@JPEG@"]}] * 9})
     assert (status, answer) == (400, {"error": "Task size 9 is larger than maximum input batch size 8"})
+
+
+def test_the_limit_holds_for_what_is_not_joined_into_batches(ports):
+    """A row of three numbers may become as large as any inside the graph."""
+    status, answer = _predict(ports["A"], {"signature_name": "raw", "instances": [[1, 2, 3]] * 9})
+    assert (status, answer) == (400, {"error": "Task size 9 is larger than maximum input batch size 8"})
+
+
+def test_another_shape_is_refused_in_our_words(ports):
+    status, answer = _predict(ports["A"], {"signature_name": "raw", "inputs": [[1, 2]]})
+    assert (status, answer) == (400, {"error": "input x: the shape must be [any, 3]. Received: [1, 2]"})
+
+
+def test_errors_do_not_name_the_graphs_nodes(ports):
+    request = {"signature_name": "decode", "instances": [{"b64": base64.b64encode(b"no image").decode()}]}
+    status, answer = _predict(ports["E"], request, "/v1/models/naming:predict")
+    assert status == 400
+    assert "image" in answer["error"]
+    assert not re.search(r"node|\[\[|\{\{|\n|Op:", answer["error"])
+
+
+def test_long_names_are_not_sent_back_whole(ports):
+    name = "n" * 50_000
+    for request in (
+        {"instances": [{name: "a"}]},
+        {"signature_name": name, "instances": ["a"]},
+        {"instances": [{"b64": 1, name: 1}]},
+    ):
+        status, answer = _predict(ports["A"], request)
+        assert status == 400
+        assert 0 < len(answer["error"]) < 5_000
 
 
 def test_image_without_a_batch_dimension(ports):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -103,7 +104,12 @@ class Deployment:
     @contextlib.contextmanager
     def started(self) -> Iterator[None]:
         with self.log.open("wb") as log:
-            process = subprocess.Popen([self.folder / "start-model-server.sh"], stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [self.folder / "start-model-server.sh"],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"},  # the tests' own is higher: warm-up is told at 0
+            )
         try:
             self.wait_for(lambda: self.versions() == {"1": "AVAILABLE"})
             yield
