@@ -31,7 +31,7 @@ from deepfake_tf.export.graph import network_with_features, read_domain, read_he
 from deepfake_tf.export.savedmodel import freeze, roughness
 from deepfake_tf.inference.detector import read_card
 from deepfake_tf.models import HEAD_LAYER, with_features
-from deepfake_tf.output import write_whole
+from deepfake_tf.writing import write_whole
 
 VARIANTS = ("float32", "float16", "dynamic_int8", "int8")
 OUTPUTS = ("probability", "heatmap", "logit", "distance")  # in this order in the file
