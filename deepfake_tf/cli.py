@@ -288,10 +288,12 @@ def demo(options: argparse.Namespace) -> int:
     from deepfake_tf.inference.tensorflow_import import without_keras
     from deepfake_tf.samples import write_cifake_samples, write_samples
 
+    archive = Path(options.archive).resolve() if options.archive else None
+    if archive and not archive.exists():
+        raise FileNotFoundError(f"There is no --archive {options.archive}")
     started = time.monotonic()
     with without_keras():
         detector = Detector(options.model, engine=options.engine)
-    archive = Path(options.archive).resolve() if options.archive else None
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # short names in the table
         paths = write_samples(".") + write_cifake_samples(".", archive)
         return _predict_and_print(detector, started, [str(path) for path in paths], "table", None)

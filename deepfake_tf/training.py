@@ -80,7 +80,7 @@ def train(
         check_new(run_dir, (CONFIG_FILE,))
     if config.batch_size % workers.devices:
         raise ValueError(
-            f"The batch must divide by the {workers.devices} devices. Received: batch_size={config.batch_size}"
+            f"The batch must divide by {plural(workers.devices, 'device')}. Received: batch_size={config.batch_size}"
         )
     _set_seed(config.seed)
     share = {"workers": workers} if workers.distributed else {}

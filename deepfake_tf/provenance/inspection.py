@@ -24,7 +24,7 @@ from deepfake_tf.provenance.findings import (
     clean,
 )
 from deepfake_tf.provenance.interpretation import findings_of
-from deepfake_tf.text import printable
+from deepfake_tf.text import plural, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,7 +118,9 @@ def evidence_share(
         ValueError: files and labels differ in number.
     """
     if len(files) != len(labels):
-        raise ValueError(f"One label a file is needed. Received: {len(files)} files, {len(labels)} labels")
+        raise ValueError(
+            f"One label a file is needed. Received: {plural(len(files), 'file')}, {plural(len(labels), 'label')}"
+        )
     told = [origin for origin in ORIGINS if origin != UNKNOWN]
     counts = {name: dict.fromkeys(told, 0) for name in LABEL_NAMES}
     totals = dict.fromkeys(LABEL_NAMES, 0)
