@@ -29,8 +29,9 @@ except ImportError as error:
     raise ImportError("bulk scoring needs Apache Beam: pip install 'deepfake-tf[beam]'") from error
 
 from deepfake_tf.config import MAX_FILE_BYTES
-from deepfake_tf.engines.detector import BATCH_SIZE, Detector, Prediction, find_model
+from deepfake_tf.engines.detector import BATCH_SIZE, Detector, Prediction, check_engine, engine_of, find_model
 from deepfake_tf.output.tables import format_predictions
+from deepfake_tf.text import as_utf8, plural
 
 FORMATS = ("jsonl", "parquet")
 LOCAL_RUNNER = "DirectRunner"
@@ -89,9 +90,10 @@ class ScoreSummary:
         mean, worst = self.batch_seconds
         images = self.scored + self.failed
         return (
-            f"{images} images in {self.seconds:.1f} s, {images / self.seconds:.1f} a second: {self.scored} scored, "
-            f"{self.failed} failed\n{self.batches} batches, {mean * 1e3:.0f} ms each on average, "
-            f"{worst * 1e3:.0f} ms at most; {self.models_loaded} worker processes loaded the model"
+            f"{plural(images, 'image')} in {self.seconds:.1f} s, {images / self.seconds:.1f} a second: "
+            f"{self.scored:,} scored, {self.failed:,} failed\n{plural(self.batches, 'batch')}, {mean * 1e3:.0f} ms "
+            f"each on average, {worst * 1e3:.0f} ms at most; {plural(self.models_loaded, 'worker process')} loaded "
+            "the model"
         )
 
 
@@ -101,14 +103,14 @@ def score(options: ScoreOptions) -> ScoreSummary:
     Raises:
         ValueError: nothing matches, an input is a folder, shards of an earlier run are in the way, or an option is
             unknown.
-        FileNotFoundError: no model there (where this machine runs it).
+        FileNotFoundError, ImportError: no model there, or nothing that runs it (where this machine does).
         OSError: the run did not finish: a worker was lost, and the runner gave up.
     """
     inputs = [_check_input(pattern) for pattern in options.inputs]
     _check_output(options.output)
     pipeline_options = _pipeline_options(options)
     if options.runner == LOCAL_RUNNER:
-        find_model(options.model, "auto")  # here rather than in a worker's traceback
+        check_engine(engine_of(find_model(options.model, "auto")))  # here rather than in a worker's traceback
     started = time.monotonic()
     pipeline = beam.Pipeline(options=pipeline_options)
     build(pipeline, inputs, options)
@@ -227,12 +229,11 @@ def _parquet_schema():
 
 
 def _parquet_row(prediction: Prediction) -> dict[str, Any]:
-    readable = os.fsencode(prediction.file).decode("utf-8", "backslashreplace")  # Parquet's strings are UTF-8
-    return {**prediction.to_dict(), "file": readable}
+    return {**prediction.to_dict(), "file": as_utf8(prediction.file)}
 
 
 def _line(prediction: Prediction) -> bytes:
-    return os.fsencode(format_predictions([prediction], "jsonl").removesuffix("\n"))
+    return format_predictions([prediction], "jsonl").removesuffix("\n").encode("utf-8")
 
 
 def _share_of_batch(element: tuple[Any, bytes]) -> int:

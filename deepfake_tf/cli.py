@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import dataclasses
 import glob
+import io
 import itertools
 import json
 import os
@@ -16,9 +17,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepfake_tf import __version__
 from deepfake_tf.config import IMAGE_EXTENSIONS, MODEL_NAMES, RECIPE_NAMES, STRATEGIES, TrainingConfig
+from deepfake_tf.text import plural, printable
+from deepfake_tf.writing import check_file, check_folder, is_stream, write_whole
+
+if TYPE_CHECKING:
+    from deepfake_tf.output.row_file import RowFile
 
 EXIT_OK = 0
 EXIT_STOP = 1  # `audit` alone: done, and what it found speaks against training
@@ -30,6 +37,7 @@ ROWS_AT_ONCE = 32
 FORMATS_BY_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}  # of what `predict --output` names
 ROW_FORMATS = ("jsonl", "csv")  # of `predict`: what can be written row by row
 SUBMISSION_FORMATS = ("predictathon", "predictathon-index")  # of `predict`: a label for every file, the hackathon's
+TRUST_HELP = "a SavedModel is code and may do what it likes: only from people you trust"
 SERVING_ENGINES = ("auto", "tensorflow_model_server", "docker", "local")
 DATA_HELP = (
     "cifake; a folder with one folder a class (REAL/ and FAKE/); the hackathon's layout; or a CSV of path,label. "
@@ -47,12 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     if not options.verbose:
         _silence_native_logs()
+    _print_any_text()
     try:
         return options.run(options)
     except (ValueError, OSError, ImportError) as error:
         if options.verbose:
             raise
-        print(f"deepfake-tf {options.command}: {_say(error)}", file=sys.stderr)
+        print(f"deepfake-tf {options.command}: {_reason(error)}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -92,9 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--output", required=True, metavar="PREFIX", help="of the shards: PREFIX-scores-*, -failed-*")
     command.add_argument("--format", choices=("jsonl", "parquet"), default="jsonl", dest="output_format")
     command.add_argument("--shards", type=int, default=0, metavar="N", help="of the scores; default: the runner's own")
-    command.add_argument(
-        "--model", metavar="DIR", help="a SavedModel, as the workers see it; default: the one that ships"
-    )
+    _add_model_option(command, "a SavedModel, as the workers see it")
     command.add_argument("--runner", default="DirectRunner", help="where it runs; other options go to Beam as they are")
 
     command = add("explain", explain, "Draw where in each image the evidence for its label lies (Grad-CAM).")
@@ -113,7 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_engine_options(command)
 
     command = add("serve", serve, "Serve the model: TensorFlow Serving where it is at hand, else in this process.")
-    command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
+    _add_model_option(command, "a SavedModel")
     command.add_argument("--engine", choices=SERVING_ENGINES, default="auto")
     command.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine only")
     for name, port in (("rest", 8501), ("grpc", 8500), ("gateway", 8080)):
@@ -126,7 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--cors-origin", action="append", default=[], dest="cors_origins", metavar="ORIGIN")
 
     command = add("app", app, "Open the web page: the model server and the page together, at one address.")
-    command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
+    _add_model_option(command, "a SavedModel")
     command.add_argument("--engine", choices=SERVING_ENGINES, default="auto")
     command.add_argument(
         "--url", help="a model server that runs already; default: DEEPFAKE_TF_URL, else one is started"
@@ -140,7 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--output", metavar="DIR", help="write audit.json and audit.html, with pictures, there")
     command.add_argument("--archive", metavar="FILE|DIR", help="of cifake: read it there, download nothing")
     command.add_argument("--swap-labels", action="store_true", help="SOURCE's REAL means FAKE, and FAKE REAL")
-    command.add_argument("--model", metavar="DIR", help="a SavedModel to check labels; default: the one that ships")
+    _add_model_option(command, "a SavedModel to check labels")
 
     command = add("train", train, "Train a network and fill a run directory.")
     _add_data_options(command, required=False)
@@ -157,19 +164,19 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = add("evaluate", evaluate, "Measure a run directory or a SavedModel on labelled images.")
     _add_data_options(command)
-    command.add_argument("--model", metavar="DIR", help="a run directory or a SavedModel; default: the one that ships")
+    _add_model_option(command, "a run directory or a SavedModel")
     command.add_argument("--output", required=True, metavar="DIR", help="metrics.json, predictions.csv and plots")
     _add_split_options(command)
     command.add_argument("--groups", metavar="REGEX", help="accuracy by this part of the names too, in groups.json")
 
     command = add("robustness", robustness, "Measure a model on images changed the way the web changes them.")
     _add_data_options(command)
-    command.add_argument("--model", metavar="DIR", help="a run directory or a SavedModel; default: the one that ships")
+    _add_model_option(command, "a run directory or a SavedModel")
     command.add_argument("--output", required=True, metavar="DIR", help="robustness.json and robustness.png")
     _add_split_options(command)
 
     command = add("export", export, "Turn a run directory into a SavedModel, and either into .tflite files.")
-    command.add_argument("run_dir", metavar="RUN_DIR", help="or with --litert and --data: a SavedModel")
+    command.add_argument("run_dir", metavar="RUN_DIR", help=f"or with --litert and --data: a SavedModel; {TRUST_HELP}")
     command.add_argument("--output", metavar="DIR", help="of the SavedModel, such as saved_model/deepfake/1")
     command.add_argument("--litert", metavar="DIR", help="write .tflite files there too, in four variants")
     command.add_argument(
@@ -181,7 +188,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data_options(command, required=False)
 
     command = add("benchmark", benchmark, "Measure speed, memory and what reduced precision costs, on this machine.")
-    command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
+    _add_model_option(command, "a SavedModel")
     command.add_argument("--peers", action="store_true", help="PyTorch, ONNX Runtime and OpenVINO too, where installed")
     command.add_argument("--quick", action="store_true", help="each thing once: to see that it runs, not how fast")
     command.add_argument(
@@ -196,6 +203,8 @@ def build_parser() -> argparse.ArgumentParser:
 def predict(options: argparse.Namespace) -> int:
     from deepfake_tf.engines.detector import Detector
     from deepfake_tf.engines.tensorflow_import import without_keras
+    from deepfake_tf.output.row_file import RowFile
+    from deepfake_tf.provenance.content_credentials import check_trust_list
 
     paths = expand_paths(options.paths)
     options.format = options.format or FORMATS_BY_SUFFIX.get(Path(options.output or "").suffix.lower(), "table")
@@ -205,13 +214,19 @@ def predict(options: argparse.Namespace) -> int:
     is_submission = options.format in SUBMISSION_FORMATS
     if is_submission:
         _check_submission(paths, options)
+    if options.output:
+        check_file(options.output)
+    if options.provenance:
+        check_trust_list()
+    # Looked at before the model is loaded: what is in the way is said at once.
+    rows = RowFile(options.output, options.format, options.resume, _provenance_names(options)) if is_row_file else None
     started = time.monotonic()
     with without_keras():
         detector = Detector(options.model, url=options.url, label=options.label, engine=options.engine)
     if is_submission:
         return _predict_submission(detector, paths, options)
-    if is_row_file:
-        return _predict_into_file(detector, started, paths, options)
+    if rows is not None:
+        return _predict_into_file(detector, started, paths, rows, options)
     return _predict_and_print(detector, started, paths, options.format, options.output, options.provenance)
 
 
@@ -232,30 +247,35 @@ def explain(options: argparse.Namespace) -> int:
     from deepfake_tf.engines.detector import Detector
     from deepfake_tf.engines.tensorflow_import import without_keras
     from deepfake_tf.output.heatmaps import draw_sheet
-    from deepfake_tf.output.tables import has_errors, printable, write_whole
+    from deepfake_tf.output.tables import has_errors, printable
 
+    check_file(options.output)
     paths = expand_paths(options.paths)
     with without_keras():
         detector = Detector(options.model, engine=options.engine)
     explanations = detector.explain(paths)
     encoded = [b"" if item.prediction.error else Path(item.prediction.file).read_bytes() for item in explanations]
     write_whole(options.output, draw_sheet(explanations, encoded))
-    print(f"wrote {options.output}")
-    for prediction in (item.prediction for item in explanations):
-        if prediction.error:
-            print(f"{printable(prediction.file)}: {prediction.error}", file=sys.stderr)
+    for item in explanations:
+        if item.prediction.error:
+            print(f"{printable(item.prediction.file)}: {printable(item.prediction.error)}", file=sys.stderr)
+    if not is_stream(options.output):  # among the picture's bytes, perhaps
+        print(f"wrote {options.output}")
     return EXIT_SOME_FAILED if has_errors(item.prediction for item in explanations) else EXIT_OK
 
 
 def inspect(options: argparse.Namespace) -> int:
     from deepfake_tf import provenance
+    from deepfake_tf.provenance.content_credentials import check_trust_list
+    from deepfake_tf.text import json_text
 
+    check_trust_list(options.trust_list)
     reports = [
         provenance.inspect(path, trust_list=options.trust_list, fetch_remote=options.fetch_remote)
         for path in expand_paths(options.paths)
     ]
     if options.format == "json":
-        print(json.dumps([report.to_dict() for report in reports], indent=2, ensure_ascii=False))
+        _write_data(json_text([report.to_dict() for report in reports], indent=2) + "\n")
     else:
         print(provenance.format_table(reports))
     return EXIT_SOME_FAILED if any(report.error for report in reports) else EXIT_OK
@@ -268,10 +288,12 @@ def demo(options: argparse.Namespace) -> int:
     from deepfake_tf.engines.tensorflow_import import without_keras
     from deepfake_tf.samples import write_cifake_samples, write_samples
 
+    archive = Path(options.archive).resolve() if options.archive else None
+    if archive and not archive.exists():
+        raise FileNotFoundError(f"There is no --archive {options.archive}")
     started = time.monotonic()
     with without_keras():
         detector = Detector(options.model, engine=options.engine)
-    archive = Path(options.archive).resolve() if options.archive else None
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # short names in the table
         paths = write_samples(".") + write_cifake_samples(".", archive)
         return _predict_and_print(detector, started, [str(path) for path in paths], "table", None)
@@ -293,6 +315,14 @@ def app(options: argparse.Namespace) -> int:
 
 
 def audit(options: argparse.Namespace) -> int:
+    from deepfake_tf.engines.detector import find_model
+    from deepfake_tf.output.progress import say
+
+    if options.output:
+        check_folder(options.output)
+    if options.model:
+        find_model(options.model, "auto")
+    say("loading the data")
     from deepfake_tf.audit.auditing import audit as run_audit
     from deepfake_tf.audit.findings import STOP
     from deepfake_tf.audit.report import format_table, write_report
@@ -311,19 +341,30 @@ def audit(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     from deepfake_tf.detectors.cifake import recipes
+    from deepfake_tf.output.progress import say
+    from deepfake_tf.run_directory import check_new, check_resumable
 
     run_dir = Path(options.run_dir)
     names = [field.name for field in dataclasses.fields(TrainingConfig)]
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.resume:
+        check_resumable(run_dir)
+        say("loading the data")
         examples = _load_run_data(run_dir, options)
     else:
         if not options.data:
             raise ValueError("--data is needed (or --resume)")
         stages = recipes.stages_of(options.recipe, given) if options.recipe else (TrainingConfig(**given),)
+        check_new(run_dir)
+        say("loading the data")
+        from deepfake_tf.networks.pretrained import fetch_weights
+        from deepfake_tf.training.loop import check_start
+
+        check_start(options.strategy, stages[0].weights)
         examples = _load_data(options)
+        fetch_weights(stages[0].weights, stages[0].model)
         if not options.no_audit:
-            _print_cheap_audit(examples)
+            _print_cheap_audit(examples, max(stage.image_size for stage in stages))
     started = time.monotonic()
     source = _data_options(options)
     if options.resume and recipes.is_recipe(run_dir):
@@ -340,6 +381,9 @@ def train(options: argparse.Namespace) -> int:
 
 
 def average(options: argparse.Namespace) -> int:
+    from deepfake_tf.run_directory import check_new
+
+    check_new(options.run_dir, resumable=False)  # before Keras is loaded
     from deepfake_tf.training.averaging import average_runs
 
     print(f"weights: {average_runs(options.first, options.second, options.share, options.run_dir)}")
@@ -347,13 +391,12 @@ def average(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    from deepfake_tf.engines.detector import find_model
     from deepfake_tf.evaluation import report
     from deepfake_tf.evaluation.groups import accuracy_by_group, format_groups, group_pattern
-    from deepfake_tf.output.tables import write_whole
+    from deepfake_tf.text import json_text
 
     pattern = group_pattern(options.groups) if options.groups else None
-    model = Path(options.model) if options.model else find_model()
+    model = _check_measuring(options)
     images = _load_split(options)
     probabilities = report.score(model, images)
     threshold = _threshold(model)
@@ -366,39 +409,53 @@ def evaluate(options: argparse.Namespace) -> int:
             print(f"{name:<24} {value['value']:.4f}   95 % interval {value['low']:.4f} to {value['high']:.4f}")
     if pattern:
         rows = accuracy_by_group(images.examples.names, images.examples.labels, probabilities, pattern, threshold)
-        write_whole(Path(options.output) / "groups.json", json.dumps(rows, indent=2) + "\n")
+        write_whole(Path(options.output) / "groups.json", json_text(rows, indent=2) + "\n")
         print(format_groups(rows), end="")
-    print(f"{len(images)} images; report in {options.output}")
+    print(f"{plural(len(images), 'image')}; report in {options.output}")
     return EXIT_SOME_FAILED if images.errors else EXIT_OK
 
 
 def robustness(options: argparse.Namespace) -> int:
-    from deepfake_tf.engines.detector import find_model
     from deepfake_tf.evaluation.robustness import evaluate_robustness
+    from deepfake_tf.output.progress import say
 
-    model = Path(options.model) if options.model else find_model()
-    rows = evaluate_robustness(model, _load_split(options), options.output, _threshold(model))
-    for row in rows:
-        print(f"{row['condition']:<24} accuracy {row['accuracy']:.4f}   AUC {row['auc']:.4f}")
+    say("loading the data")
+    from deepfake_tf.evaluation.robustness import CONDITIONS
+
+    model = _check_measuring(options)
+    images = _load_split(options)
+    say(f"scoring {plural(len(images), 'image')}, as they are and with {len(CONDITIONS)} changes")
+    evaluate_robustness(model, images, options.output, _threshold(model), _print_condition)
     print(f"report in {options.output}")
     return EXIT_OK
 
 
-def export(options: argparse.Namespace) -> int:
-    from deepfake_tf.export.from_run import export_run, export_variants
+def _print_condition(row: dict) -> None:
+    print(f"{row['condition']:<24} accuracy {row['accuracy']:.4f}   AUC {row['auc']:.4f}", flush=True)
 
+
+def export(options: argparse.Namespace) -> int:
     run_dir = Path(options.run_dir)
+    if options.litert:
+        check_folder(options.litert, "--litert")
     if (run_dir / "saved_model.pb").is_file():
         if not (options.litert and options.data) or options.output:
             raise ValueError(
                 f"{run_dir} is a SavedModel already: --litert DIR and --data SOURCE, without --output, turn it into "
                 f".tflite files. Received: --litert {options.litert}, --data {options.data}, --output {options.output}"
             )
+        from deepfake_tf.export.from_run import export_variants
+
         for file in export_variants(run_dir, _load_data(options), options.litert).values():
             print(f"exported {file}: {file.stat().st_size / 1e6:.1f} MB")
         return EXIT_OK
     if not options.output:
         raise ValueError("--output DIR is needed: the folder of the SavedModel, such as saved_model/deepfake/1")
+    check_folder(options.output)
+    if Path(options.output).exists() and not Path(options.output, "saved_model.pb").is_file():
+        raise ValueError(f"{options.output} exists and is no SavedModel: it is not replaced. Name another --output.")
+    from deepfake_tf.export.from_run import export_run
+
     card = export_run(
         run_dir,
         _load_run_data(run_dir, options),
@@ -416,6 +473,8 @@ def export(options: argparse.Namespace) -> int:
 def benchmark(options: argparse.Namespace) -> int:
     if bool(options.litert) != bool(options.data):
         raise ValueError("--litert DIR and labelled images, --data SOURCE, go together")
+    if options.output:
+        check_folder(options.output)
     if not options.litert:
         return _benchmark_everything(options)
     from deepfake_tf.benchmark.litert import LATENCY_RUNS, benchmark_litert, format_rows
@@ -428,6 +487,9 @@ def benchmark(options: argparse.Namespace) -> int:
 def _benchmark_everything(options: argparse.Namespace) -> int:
     import signal
 
+    from deepfake_tf.engines.detector import find_model
+
+    find_model(options.model, "saved_model")  # before TensorFlow is loaded
     from deepfake_tf.benchmark.report import format_table, write_report
     from deepfake_tf.benchmark.suite import run_benchmark
 
@@ -475,7 +537,7 @@ def _predict_and_print(
     with_provenance: bool = False,
 ) -> int:
     from deepfake_tf.output.progress import progress_bar
-    from deepfake_tf.output.tables import format_predictions, has_errors, printable, write_whole
+    from deepfake_tf.output.tables import format_predictions, has_errors, printable
 
     loaded = time.monotonic()
     with progress_bar(len(paths), "scoring", "image") as bar:
@@ -487,11 +549,13 @@ def _predict_and_print(
     text = format_predictions(predictions, output_format, evidence)
     if output:
         write_whole(output, text)
-    else:
+    elif output_format == "table":
         sys.stdout.write(text)
+    else:
+        _write_data(text)
     seconds = time.monotonic() - loaded
     print(
-        f"{len(paths)} images in {seconds:.1f} s, after {loaded - started:.1f} s to load the model",
+        f"{plural(len(paths), 'image')} in {seconds:.1f} s, after {loaded - started:.1f} s to load the model",
         file=sys.stderr,
     )
     if evidence and output_format == "table":
@@ -500,14 +564,15 @@ def _predict_and_print(
     return EXIT_SOME_FAILED if has_errors(predictions) else EXIT_OK
 
 
-def _predict_into_file(detector, started: float, paths: Sequence[str], options: argparse.Namespace) -> int:
+def _predict_into_file(
+    detector, started: float, paths: Sequence[str], rows: RowFile, options: argparse.Namespace
+) -> int:
     """As the rows come: memory stays flat, and a run that is cut can be gone on with."""
     from deepfake_tf.output.progress import progress_bar
-    from deepfake_tf.output.row_file import RowFile
     from deepfake_tf.output.tables import format_predictions, has_errors
 
     loaded = time.monotonic()
-    with RowFile(options.output, options.format, options.resume) as rows:
+    with rows:
         left = [path for path in paths if path not in rows.files]
         failed = rows.failed > 0
         predictions = detector.predict_iter(left)
@@ -519,13 +584,14 @@ def _predict_into_file(detector, started: float, paths: Sequence[str], options: 
                     failed |= has_errors(batch)
                     bar.update(len(batch))
         except BaseException:
-            print(f"the rows so far are kept in {rows.part}: go on with --resume", file=sys.stderr)
+            if rows.part:
+                print(f"the rows so far are kept in {rows.part}: go on with --resume", file=sys.stderr)
             raise
         rows.finish()
     seconds = time.monotonic() - loaded
     skipped = f", {len(paths) - len(left)} more had a row already" if options.resume else ""
     print(
-        f"{len(left)} images in {seconds:.1f} s, after {loaded - started:.1f} s to load the model{skipped}",
+        f"{plural(len(left), 'image')} in {seconds:.1f} s, after {loaded - started:.1f} s to load the model{skipped}",
         file=sys.stderr,
     )
     return EXIT_SOME_FAILED if failed else EXIT_OK
@@ -542,7 +608,7 @@ def _check_submission(paths: Sequence[str], options: argparse.Namespace) -> None
 def _predict_submission(detector, paths: Sequence[str], options: argparse.Namespace) -> int:
     from deepfake_tf.output.progress import progress_bar
     from deepfake_tf.output.submission import format_submission, prior_label
-    from deepfake_tf.output.tables import has_errors, printable, write_whole
+    from deepfake_tf.output.tables import has_errors, printable
 
     predictions = []
     with progress_bar(len(paths), "scoring", "image") as bar:
@@ -556,12 +622,19 @@ def _predict_submission(detector, paths: Sequence[str], options: argparse.Namesp
             print(f"{reason}; answered by the prior: {prior.lower()}", file=sys.stderr)
     text = format_submission(predictions, options.format, prior)
     if not options.output:
-        sys.stdout.write(text)
+        _write_data(text)
         return EXIT_SOME_FAILED if has_errors(predictions) else EXIT_OK
     write_whole(options.output, text)
     fakes = sum((prior if prediction.error else prediction.label) == "FAKE" for prediction in predictions)
-    print(f"wrote {options.output}: {len(predictions)} images, {fakes} of them fake", file=sys.stderr)
+    print(f"wrote {options.output}: {plural(len(predictions), 'image')}, {fakes:,} of them fake", file=sys.stderr)
     return EXIT_SOME_FAILED if has_errors(predictions) else EXIT_OK
+
+
+def _provenance_names(options: argparse.Namespace) -> list[str]:
+    """The fields that `_provenance_fields` gives."""
+    if not options.provenance:
+        return []
+    return ["provenance", "findings"] if options.format in ("json", "jsonl") else ["provenance"]
 
 
 def _provenance_fields(predictions, output_format: str) -> list[dict]:
@@ -579,8 +652,12 @@ def _provenance_fields(predictions, output_format: str) -> list[dict]:
     return rows
 
 
+def _add_model_option(command: argparse.ArgumentParser, what: str, metavar: str = "DIR") -> None:
+    command.add_argument("--model", metavar=metavar, help=f"{what}; default: the one that ships; {TRUST_HELP}")
+
+
 def _add_engine_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", metavar="PATH", help="a SavedModel or .tflite; default: the one that ships")
+    _add_model_option(command, "a SavedModel or .tflite", "PATH")
     command.add_argument(
         "--engine", choices=INFERENCE_ENGINES, default="auto", help="auto: the light one where TensorFlow is missing"
     )
@@ -639,16 +716,16 @@ def _load_data(options: argparse.Namespace):
 def _with_notes(examples):
     """Say what the user should know about the source."""
     for note in examples.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
     return examples
 
 
-def _print_cheap_audit(examples) -> None:
+def _print_cheap_audit(examples, image_size: int) -> None:
     from deepfake_tf.audit.auditing import audit as run_audit
     from deepfake_tf.audit.report import format_table
 
     print("audit of the data (`deepfake-tf audit` looks closer, --no-audit skips this):")
-    sys.stdout.write(format_table(run_audit(examples, thorough=False)))
+    sys.stdout.write(format_table(run_audit(examples, thorough=False, image_size=image_size)))
 
 
 def _load_run_data(run_dir: Path, options: argparse.Namespace):
@@ -663,19 +740,35 @@ def _load_run_data(run_dir: Path, options: argparse.Namespace):
     return _load_data(options)
 
 
+def _check_measuring(options: argparse.Namespace) -> Path:
+    """The model to measure; what is wrong with the options is said before any image is read."""
+    from deepfake_tf.engines.detector import find_model
+    from deepfake_tf.evaluation.report import check_model
+
+    check_folder(options.output)
+    model = Path(options.model) if options.model else find_model()
+    check_model(model)
+    return model
+
+
 def _load_split(options: argparse.Namespace):
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"--limit must be 1 or more. Received: {options.limit}")
+    if not 0 < options.validation_fraction < 1:
+        raise ValueError(f"--validation-fraction must be between 0 and 1. Received: {options.validation_fraction}")
     import numpy as np
 
     from deepfake_tf.data.pipeline import DecodedImages
     from deepfake_tf.evaluation.report import select_split
 
-    images = DecodedImages(_load_data(options), description="reading images")
+    examples = _load_data(options)
+    if options.split == "test" and "test" not in examples.splits:
+        raise ValueError(f"The data hold no images that are marked test. Received: {plural(len(examples), 'image')}")
+    images = DecodedImages(examples, description="reading images")
     for name, error in images.errors.items():
-        print(f"left out: {name}: {error}", file=sys.stderr)
+        print(f"left out: {printable(name)}: {printable(error)}", file=sys.stderr)
     if options.split != "all":
         images = select_split(images, options.split, options.validation_fraction, options.split_seed)
-    if options.limit is not None and options.limit < 1:
-        raise ValueError(f"--limit must be 1 or more. Received: {options.limit}")
     if options.limit and options.limit < len(images):
         images = images.take(np.linspace(0, len(images) - 1, options.limit).astype(int))
     return images
@@ -687,11 +780,24 @@ def _threshold(model: Path) -> float:
     return read_card(model).get("decision", {}).get("threshold", 0.5)  # a run directory has no card yet
 
 
-def _say(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:  # a light installation, asked for what it leaves out
         package = error.name.partition(".")[0]
         return f"this needs {package}, which is not installed: pip install 'deepfake-tf[full]'"
-    return str(error)
+    return "\n".join(map(printable, str(error).split("\n")))
+
+
+def _print_any_text() -> None:
+    """Let no character of a name or a message end a command because the terminal's encoding lacks it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _write_data(text: str) -> None:
+    """Rows for programs to standard output: UTF-8, whatever the terminal's encoding is."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    sys.stdout.write(text)
 
 
 def _silence_native_logs() -> None:

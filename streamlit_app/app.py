@@ -15,7 +15,8 @@ import streamlit as st
 from deepfake_tf import provenance
 from deepfake_tf.config import IMAGE_EXTENSIONS, VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERTAIN
 from deepfake_tf.engines.detector import Explanation, Prediction
-from deepfake_tf.output.tables import format_predictions, printable
+from deepfake_tf.output.tables import format_predictions
+from deepfake_tf.text import plural, printable
 
 CARDS = 6  # images shown at once; of more, one is chosen
 HEADINGS = {
@@ -96,7 +97,7 @@ def score(uploads: list[Upload]) -> tuple[list[Explanation], Exception | None]:
 def show_error(error: Exception, done: int, wanted: int) -> None:
     st.error(scoring.advice(error), icon=":material/cloud_off:")
     if done:
-        st.write(f"{done} of {wanted} images were scored before that.")
+        st.write(f"{done} of {plural(wanted, 'image')} {'was' if done == 1 else 'were'} scored before that.")
     st.button("Retry", icon=":material/refresh:", type="primary")
     with st.expander("Details for whoever runs the server"):
         st.text(printable(str(error)))
@@ -118,7 +119,7 @@ def show_results(uploads: list[Upload], explanations: list[Explanation]) -> None
     # "ignore": the download is ready, and scoring need not run again for it.
     csv.download_button(
         "Download CSV",
-        format_predictions(predictions, "csv").encode("utf-8", "replace"),
+        format_predictions(predictions, "csv").encode("utf-8"),
         "predictions.csv",
         "text/csv",
         on_click="ignore",
@@ -126,7 +127,7 @@ def show_results(uploads: list[Upload], explanations: list[Explanation]) -> None
     )
     json.download_button(
         "Download JSON",
-        format_predictions(predictions, "json").encode("utf-8", "replace"),
+        format_predictions(predictions, "json").encode("utf-8"),
         "predictions.json",
         "application/json",
         on_click="ignore",
@@ -136,7 +137,9 @@ def show_results(uploads: list[Upload], explanations: list[Explanation]) -> None
 
 def show_table(predictions: list[Prediction]) -> None:
     counts = Counter(standing(prediction) for prediction in predictions)
-    st.write(f"**{len(predictions)} images:** " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    st.write(
+        f"**{plural(len(predictions), 'image')}:** " + ", ".join(f"{count} {name}" for name, count in counts.items())
+    )
     rows = [
         {
             "file": printable(prediction.file),

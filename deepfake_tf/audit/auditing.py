@@ -15,7 +15,10 @@ from deepfake_tf.audit.labels import check_labels, not_checked
 from deepfake_tf.audit.origins import check_origins
 from deepfake_tf.audit.shortcuts import check_metadata, check_statistics
 from deepfake_tf.audit.survey import Readings, read_all
+from deepfake_tf.config import IMAGE_SIZE
 from deepfake_tf.data.examples import Examples, concatenate
+from deepfake_tf.output.progress import say
+from deepfake_tf.text import plural
 
 
 def audit(
@@ -23,6 +26,7 @@ def audit(
     against: Examples | None = None,
     model: str | os.PathLike[str] | None = None,
     thorough: bool = True,
+    image_size: int = IMAGE_SIZE,
 ) -> Audit:
     """Check a data set before training on it.
 
@@ -32,6 +36,7 @@ def audit(
         model: the SavedModel to check the labels with, as `Detector` takes it; None is the one that ships.
         thorough: bool. False makes the cheap checks alone, those that `train` starts with: files, exact duplicates,
             metadata, balance and sizes.
+        image_size: int. Side of the square that the network to train reads, in pixels.
 
     Returns:
         Audit. Where there is no model at hand, its check of the labels says so.
@@ -39,6 +44,7 @@ def audit(
     started = time.monotonic()
     both = examples if against is None else concatenate([examples, against])
     is_second = np.arange(len(both)) >= len(examples)
+    say(f"reading {plural(len(both), 'image')}")
     readings = read_all(both, thorough)
     own = Readings(
         readings.rows[: len(examples)], {i: why for i, why in readings.problems.items() if i < len(examples)}
@@ -47,13 +53,16 @@ def audit(
 
     checks = [check_files(examples, own), check_exact_duplicates(both, readings, is_second)]
     if thorough:
+        say("looking for near-duplicates")
         checks.append(check_near_duplicates(both, readings, is_second))
+    say("looking for shortcuts")
     checks.append(check_metadata(examples.labels, own))
     if thorough:
         checks.append(check_statistics(examples.labels, own))
+        say("asking the model about the labels")
         checks.append(_check_labels(examples, readable, model))
         checks.append(check_origins(examples, readable))
-    checks += [check_balance(examples), check_sizes(examples.labels, own, thorough)]
+    checks += [check_balance(examples), check_sizes(examples.labels, own, thorough, image_size)]
     return Audit(tuple(checks), both, len(examples), time.monotonic() - started)
 
 

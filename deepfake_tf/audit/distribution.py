@@ -51,13 +51,14 @@ def check_balance(examples: Examples) -> Check:
     )
 
 
-def check_sizes(labels: np.ndarray, readings: Readings, thorough: bool = True) -> Check:
+def check_sizes(labels: np.ndarray, readings: Readings, thorough: bool = True, image_size: int = IMAGE_SIZE) -> Check:
     """The distribution of sizes, and whether it differs between the classes.
 
     Args:
         labels: int64 [N]; 1 = FAKE, 0 = REAL.
         readings: Readings of N images.
         thorough: bool. Whether the readings hold pixel statistics, to plot them.
+        image_size: int. Side of the network's square, in pixels.
     """
     readable = readings.rows["readable"]
     rows, labels = readings.rows[readable], labels[readable]
@@ -68,12 +69,12 @@ def check_sizes(labels: np.ndarray, readings: Readings, thorough: bool = True) -
     ratio = max(medians.values()) / min(medians.values())
     sizes, counts = np.unique(np.stack([rows["width"], rows["height"]], 1), axis=0, return_counts=True)
     common = np.argsort(-counts, kind="stable")[:10]
-    upscaled = float(np.mean(sides < IMAGE_SIZE))
+    upscaled = float(np.mean(sides < image_size))
     if len(sizes) == 1:
         finding = f"All images are {sizes[0][0]} x {sizes[0][1]} pixels"
     else:
         finding = f"{len(sizes):,} sizes; median side " + ", ".join(f"{name} {m:.0f}" for name, m in medians.items())
-    finding += f"; {upscaled:.0%} are smaller than the network's {IMAGE_SIZE} x {IMAGE_SIZE}." if upscaled else "."
+    finding += f"; {upscaled:.0%} are smaller than the network's {image_size} x {image_size}." if upscaled else "."
     histograms = {"Side, in pixels (square root of the area)": sides} if len(sizes) > 1 else {}
     if thorough:
         means = rows["statistics"][:, :3].T

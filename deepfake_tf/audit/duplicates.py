@@ -9,11 +9,12 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from deepfake_tf.audit.findings import LOOK, OK, STOP, Check, Gallery, plural, worst
+from deepfake_tf.audit.findings import LOOK, OK, STOP, Check, Gallery, worst
 from deepfake_tf.audit.neighbours import near_pairs
 from deepfake_tf.audit.survey import Readings
 from deepfake_tf.config import LABEL_NAMES
 from deepfake_tf.data.examples import Examples
+from deepfake_tf.text import plural
 
 LEAKED_SHARE = 0.01  # of the test images also seen in training: above it their score means little
 CONTRADICTING_SHARE = 0.01  # of the images: below it, they are few enough to be removed by hand

@@ -109,8 +109,3 @@ class Audit:
 
 def worst(verdicts: Iterable[str]) -> str:
     return max(verdicts, key=VERDICTS.index, default=OK)
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 image`, `2 images`, `1,000 images`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -8,6 +8,7 @@ from deepfake_tf.audit.findings import LOOK, OK, Check
 from deepfake_tf.audit.labels import sample_positions
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.provenance import evidence_share
+from deepfake_tf.text import plural
 
 TELLING_SHARE = 0.01  # of a class: below it, a file may have strayed in
 _WORDS = {
@@ -45,7 +46,9 @@ def check_origins(examples: Examples, readable: np.ndarray) -> Check:
     return Check(
         "origin in metadata",
         LOOK if contradicts or gives_away else OK,
-        f"Of {len(positions):,} files sampled: " + ("; ".join(said) if said else "none says how it came to be") + ".",
+        f"Of {plural(len(positions), 'file')} sampled: "
+        + ("; ".join(said) if said else "none says how it came to be")
+        + ".",
         remedy,
         {"sampled": len(positions), "shares": shares},
     )

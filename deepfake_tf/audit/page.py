@@ -12,7 +12,7 @@ from PIL import Image
 from deepfake_tf.audit.findings import Audit, Check, Gallery, Plot
 from deepfake_tf.audit.plots import encode
 from deepfake_tf.config import LABEL_NAMES
-from deepfake_tf.provenance.findings import clean
+from deepfake_tf.text import plural, printable
 
 PICTURE_SIDE = 96  # pixels on the page
 _STYLE = """
@@ -74,7 +74,7 @@ def format_page(audit: Audit, conclusion: str) -> str:
 </head>
 <body>
 <h1>Data audit: {_badge(audit.verdict)} {_text(conclusion)}</h1>
-<p>{audit.own:,} images{against}, in {audit.seconds:.0f} s.</p>
+<p>{plural(audit.own, "image")}{against}, in {audit.seconds:.0f} s.</p>
 <table><thead><tr><th>Check</th><th>Said</th><th>Finding</th></tr></thead><tbody>{rows}</tbody></table>
 {f"<h3>Notes of the readers</h3><ul>{notes}</ul>" if notes else ""}
 {sections}
@@ -147,5 +147,5 @@ def _remedy(check: Check) -> str:
 
 
 def _text(text: str) -> str:
-    """File names may hold anything: markup is escaped, and what steers or hides text replaced."""
-    return html.escape(clean(text, 2000))
+    """File names may hold anything: markup is escaped, and so is what steers or hides text."""
+    return html.escape(printable(text[:2000]))

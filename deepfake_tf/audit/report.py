@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import textwrap
 from pathlib import Path
 
 from deepfake_tf.audit.findings import LOOK, OK, STOP, Audit
 from deepfake_tf.audit.page import format_page
-from deepfake_tf.output.tables import printable, write_whole
+from deepfake_tf.text import json_text, plural, printable
+from deepfake_tf.writing import write_whole
 
 JSON_FILE = "audit.json"
 HTML_FILE = "audit.html"
@@ -39,7 +39,10 @@ def format_table(audit: Audit, width: int | None = None) -> str:
         first, *rest = wrap(check.finding) + (wrap(f"-> {check.remedy}") if check.remedy else [])
         lines.append(f"{check.name:<{name_width}}  {check.verdict:<4}  {first}")
         lines += [indent + line for line in rest]
-    lines += ["", f"{audit.verdict}: {_CONCLUSIONS[audit.verdict]} ({audit.own:,} images, {audit.seconds:.0f} s)"]
+    lines += [
+        "",
+        f"{audit.verdict}: {_CONCLUSIONS[audit.verdict]} ({plural(audit.own, 'image')}, {audit.seconds:.0f} s)",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -54,6 +57,6 @@ def write_report(audit: Audit, folder: str | Path) -> tuple[Path, Path]:
         The two paths.
     """
     json_file, html_file = Path(folder) / JSON_FILE, Path(folder) / HTML_FILE
-    write_whole(json_file, json.dumps(audit.to_dict(), indent=2) + "\n")
+    write_whole(json_file, json_text(audit.to_dict(), indent=2) + "\n")
     write_whole(html_file, format_page(audit, _CONCLUSIONS[audit.verdict]))
     return json_file, html_file

@@ -15,6 +15,7 @@ import numpy as np
 
 from deepfake_tf.config import IMAGE_EXTENSIONS, LABEL_NAMES
 from deepfake_tf.data.examples import Examples
+from deepfake_tf.text import plural
 
 SPLIT_FOLDERS = ("train", "test")
 _CLASS_FOLDER = re.compile("(real|fake)([_-].*)?", re.IGNORECASE)
@@ -53,8 +54,8 @@ def load_folders(root: str | Path) -> Examples:
         left_out.update(file.suffix or file.name for file in files if not is_image(file))
         if not images:
             raise ValueError(
-                f"{folder} holds no image. Received: {len(files)} files; images end in {', '.join(IMAGE_EXTENSIONS)}. "
-                f"Fill the folder or remove it."
+                f"{folder} holds no image. Received: {plural(len(files), 'file')}; images end in "
+                f"{', '.join(IMAGE_EXTENSIONS)}. Fill the folder or remove it."
             )
         label = label_of_folder(folder.name)
         found += [(file.relative_to(root).as_posix(), label, str(file), split) for file in images]

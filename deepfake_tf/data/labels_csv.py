@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from deepfake_tf.config import FAKE, REAL
 from deepfake_tf.data.examples import Examples
+from deepfake_tf.text import plural
 
 LABELS = {"real": REAL, "0": REAL, "fake": FAKE, "1": FAKE}
 SPLITS = ("", "train", "test")
 HEADERS = (["path", "label"], ["path", "label", "split"])
+
+
+@contextlib.contextmanager
+def _as_value_error(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except csv.Error as error:
+        raise ValueError(f"{file} is no CSV file that can be read: {error}") from error
 
 
 def load_csv(file: str | Path) -> Examples:
@@ -34,7 +45,8 @@ def load_csv(file: str | Path) -> Examples:
     names: dict[str, int] = {}  # the line each came from
     labels, paths, splits = [], [], []
     missing = []
-    with file.open(newline="", encoding="utf-8-sig") as stream:
+    # Names may be bytes that are no UTF-8; a row longer than the module's limit is no row of ours.
+    with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream, _as_value_error(file):
         reader = csv.reader(stream)
         header = [column.strip().lower() for column in next(reader, [])]
         if header not in HEADERS:
@@ -63,7 +75,8 @@ def load_csv(file: str | Path) -> Examples:
             splits.append(split.lower())
     if missing:
         raise FileNotFoundError(
-            f"{file} names {len(missing)} of {len(names)} images that do not exist: {', '.join(missing[:5])}"
+            f"{file} names {len(missing):,} of {plural(len(names), 'image')} that do not exist: "
+            f"{', '.join(missing[:5])}"
             f"{', ...' if len(missing) > 5 else ''}. Paths are relative to {file.parent.absolute()}"
         )
     return Examples(list(names), np.array(labels, np.int64), paths, splits)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,6 +24,7 @@ from deepfake_tf.output.progress import progress_bar
 from deepfake_tf.reading import tensorflow_reader
 
 DRAWS_PER_IMAGE = augmentation.DRAWS_PER_IMAGE + degradation.DRAWS_PER_IMAGE
+_NODE_NAME = re.compile(r"\[*\{\{\w+ [^{}]*\}\}\]*\s*")  # where in the graph, as TensorFlow's messages say it
 CACHE_BYTES = 4 * 1024**3  # decoded pixels are kept in memory up to this size
 
 
@@ -198,5 +200,5 @@ def _why_unreadable(file: str | bytes) -> str:
     try:
         tensorflow_reader.decode(tf.io.read_file(file) if isinstance(file, str) else tf.constant(file))
     except tf.errors.OpError as error:
-        return error.message.split("[Op:")[0].strip()
+        return _NODE_NAME.sub("", error.message.split("[Op:")[0]).strip()
     return "could not be read"

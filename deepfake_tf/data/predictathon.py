@@ -17,6 +17,7 @@ import numpy as np
 from deepfake_tf.config import LABEL_NAMES
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.folders import is_image
+from deepfake_tf.text import plural
 
 CLASSES = ("real", "fake")
 INVERTED_LABELS_NOTE = (
@@ -107,15 +108,16 @@ def _read_labels(file: Path) -> dict[int, int]:
 
 def _check_match(label_file: Path, labels: dict[int, int], folder: Path, images: dict[str, Path]) -> None:
     named = {str(index) for index in labels}
+    found = f"Found: {plural(len(images), 'image')}, {plural(len(labels), 'label')}"
     if missing := sorted(named - set(images)):
         raise ValueError(
-            f"{label_file} names {len(missing)} images that {folder} lacks: {_some(missing)}. Found: {len(images)} "
-            f"images, {len(labels)} labels. Complete the folder, or take these entries out of the file."
+            f"{label_file} names {plural(len(missing), 'image')} that {folder} lacks: {_some(missing)}. "
+            f"{found}. Complete the folder, or take these entries out of the file."
         )
     if unlabelled := sorted(images[stem].name for stem in set(images) - named):
         raise ValueError(
-            f"{folder} holds {len(unlabelled)} images without a label in {label_file}: {_some(unlabelled)}. Found: "
-            f"{len(images)} images, {len(labels)} labels. Add the labels, or move these images away."
+            f"{folder} holds {plural(len(unlabelled), 'image')} without a label in {label_file}: {_some(unlabelled)}. "
+            f"{found}. Add the labels, or move these images away."
         )
 
 

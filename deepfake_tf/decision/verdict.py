@@ -110,7 +110,9 @@ def decide(
     with np.errstate(over="ignore"):  # exp of a very negative logit: the probability is 0
         scaled = logit / np.float32(decision.temperature) + np.float32(decision.intercept)
         probability = np.float32(1) / (np.float32(1) + np.exp(-scaled))
-    reasons = [_reason(*row, decision) if is_valid else "" for *row, is_valid in zip(width, height, distance, valid)]
+    reasons = [
+        _reason(w, h, d, decision) if is_valid else "" for w, h, d, is_valid in zip(width, height, distance, valid)
+    ]
     in_domain = valid & np.array([not reason for reason in reasons], bool)
     is_fake = probability >= np.float32(decision.threshold)
     low, high = map(np.float32, decision.band)

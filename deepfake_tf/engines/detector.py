@@ -260,20 +260,33 @@ def engine_class(engine: str) -> Any:
     Raises:
         ImportError: what it needs is not installed.
     """
-    package, extra, module, name = _ENGINE_CLASSES[engine]
+    check_engine(engine)
+    _, _, module, name = _ENGINE_CLASSES[engine]
+    return getattr(importlib.import_module(f"deepfake_tf.engines.{module}"), name)
+
+
+def check_engine(engine: str) -> None:
+    """Whether what an engine needs is installed; nothing is loaded.
+
+    Raises:
+        ImportError: it is not. The message names the remedy.
+    """
+    package, extra, _, _ = _ENGINE_CLASSES[engine]
     if not _is_installed(package):
         raise ImportError(
             f"The engine {engine} needs {package}, which is not installed: pip install 'deepfake-tf[{extra}]'"
         )
-    return getattr(importlib.import_module(f"deepfake_tf.engines.{module}"), name)
+
+
+def engine_of(model: Path, engine: str = "auto") -> str:
+    """The engine that runs what `find_model` found for `engine`."""
+    if model.suffix != LITERT_SUFFIX:
+        return "saved_model"
+    return "openvino" if engine == "openvino" else "litert"
 
 
 def _load(model: Path, engine: str) -> Any:
-    """The engine for what `find_model` found."""
-    if model.suffix != LITERT_SUFFIX:
-        engine = "saved_model"
-    elif engine != "openvino":
-        engine = "litert"
+    engine = engine_of(model, engine)
     if engine == "saved_model":
         _check_not_forked(_process_of_tensorflow())
     return engine_class(engine)(model)

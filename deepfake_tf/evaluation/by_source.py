@@ -46,16 +46,17 @@ def verdicts_by_source(
         there are none. 0..1 all.
     """
     sources = np.array([source_of(name) for name in names])
-    labels, probabilities, verdicts = np.asarray(labels), np.asarray(probabilities), np.asarray(verdicts)
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    given = np.asarray(verdicts)
     rows = []
     for label in (REAL, FAKE):
         of_class = labels == label
         for source in [ALL, *sorted(set(sources[of_class]))] if of_class.any() else []:
             members = of_class if source == ALL else of_class & (sources == source)
-            accused = int((verdicts[members] == VERDICT_GENERATED).sum())
+            accused = int((given[members] == VERDICT_GENERATED).sum())
             count = int(members.sum())
             interval = binomtest(accused, count).proportion_ci(method="wilson")
-            real = float((verdicts[members] == VERDICT_REAL).mean())
+            real = float((given[members] == VERDICT_REAL).mean())
             rows.append(
                 {
                     "label": LABEL_NAMES[label],

@@ -9,10 +9,6 @@ FAKE is the positive class throughout.
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +19,10 @@ from scipy.stats import binomtest
 from deepfake_tf.config import FAKE, LABEL_NAMES, REAL, TrainingConfig
 from deepfake_tf.data.examples import split_validation
 from deepfake_tf.output.progress import progress_bar
+from deepfake_tf.output.tables import format_csv
+from deepfake_tf.text import as_utf8, json_text, plural
+from deepfake_tf.training.plots import save_figure
+from deepfake_tf.writing import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -153,37 +153,21 @@ def write_report(
     labels, probabilities = _checked(labels, probabilities, threshold)
     names = [str(position) for position in range(len(labels))] if names is None else names
     if len(names) != len(labels):
-        raise ValueError(f"names must be one an image. Received: {len(names)} names, {len(labels)} images")
+        raise ValueError(
+            f"names must be one an image. Received: {plural(len(names), 'name')}, {plural(len(labels), 'image')}"
+        )
     report = {"description": dict(description or {}), **metrics}
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    with (
-        whole_file(output_dir / "predictions.csv") as path,
-        # A file name may hold bytes that are no UTF-8: they are written as they came.
-        path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["name", "label", "probability"])
-        writer.writerows(zip(names, [LABEL_NAMES[label] for label in labels], probabilities.tolist()))
+    rows = zip(map(as_utf8, names), [LABEL_NAMES[label] for label in labels], probabilities.tolist())
+    write_whole(output_dir / "predictions.csv", format_csv([("name", "label", "probability"), *rows]))
     _plot(output_dir / "confusion_matrix.png", (4.6, 4.2), lambda axes: _draw_confusion_matrix(axes, metrics))
     _plot(output_dir / "roc.png", (6.0, 4.4), lambda axes: _draw_roc(axes, labels, probabilities, metrics))
     _plot(
         output_dir / "reliability.png", (6.0, 4.4), lambda axes: _draw_reliability(axes, labels, probabilities, metrics)
     )
-    with whole_file(output_dir / "metrics.json") as path:
-        path.write_text(json.dumps(report, indent=2) + "\n")
+    write_whole(output_dir / "metrics.json", json_text(report, indent=2) + "\n")
     return report
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a temporary name in the same folder to write to, which becomes `path` when all went well."""
-    temporary = path.with_name(f".new.{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # --- scoring ----------------------------------------------------------------------------------
@@ -227,15 +211,24 @@ def load_scorer(model_path: str | Path) -> Callable[[np.ndarray], np.ndarray]:
     Raises:
         ValueError: the path is neither. The message says what was looked for.
     """
+    check_model(model_path)
     path = Path(model_path)
-    if (path / "saved_model.pb").is_file():
-        return _savedmodel_scorer(path)
-    if (path / "config.json").is_file() and (path / "best.weights.h5").is_file():
-        return _run_scorer(path)
-    raise ValueError(
-        f"Not a model: a run directory holds config.json and best.weights.h5, a SavedModel holds saved_model.pb. "
-        f"Received: {model_path}, {'which holds neither' if path.is_dir() else 'which is no folder'}."
-    )
+    return _savedmodel_scorer(path) if (path / "saved_model.pb").is_file() else _run_scorer(path)
+
+
+def check_model(model_path: str | Path) -> None:
+    """Whether `load_scorer` takes a path; nothing is loaded.
+
+    Raises:
+        ValueError: as `load_scorer`.
+    """
+    path = Path(model_path)
+    kinds = (("saved_model.pb",), ("config.json", "best.weights.h5"))
+    if not any(all((path / file).is_file() for file in kind) for kind in kinds):
+        raise ValueError(
+            f"Not a model: a run directory holds config.json and best.weights.h5, a SavedModel holds saved_model.pb. "
+            f"Received: {model_path}, {'which holds neither' if path.is_dir() else 'which is no folder'}."
+        )
 
 
 def pixel_batches(images: DecodedImages, batch_size: int) -> Iterator[np.ndarray]:
@@ -278,7 +271,7 @@ def select_split(images: DecodedImages, split: str, fraction: float, split_seed:
         raise ValueError(f"split must be validation or test. Received: split={split!r}")
     if not len(selected):
         raise ValueError(
-            f"The data hold no {split} images: {len(images)} images, of which {is_test.sum()} are marked test."
+            f"The data hold no {split} images: {plural(len(images), 'image')}, marked test: {is_test.sum():,}."
         )
     return images.take(selected)
 
@@ -418,8 +411,7 @@ def _plot(path: Path, size: tuple[float, float], draw: Callable[[Axes], None]) -
 
     figure = Figure(figsize=size, layout="constrained")
     draw(figure.subplots())
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_figure(figure, path)
 
 
 def _interval(metric: Mapping[str, float], digits: int = 2) -> str:
@@ -445,7 +437,7 @@ def _draw_confusion_matrix(axes: Axes, metrics: Mapping[str, Any]) -> None:
     names = ["REAL", "FAKE"]
     axes.set(xticks=(0, 1), xticklabels=names, yticks=(0, 1), yticklabels=names, xlabel="label given", ylabel="truth")
     axes.set_title(
-        f"Accuracy {_interval(metrics['accuracy'])}\n{metrics['n']:,} images, percent of each row", fontsize=11
+        f"Accuracy {_interval(metrics['accuracy'])}\n{plural(metrics['n'], 'image')}, percent of each row", fontsize=11
     )
 
 

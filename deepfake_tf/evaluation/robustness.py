@@ -10,7 +10,6 @@ the deployed one: a detector in use is not tuned to each degradation.
 from __future__ import annotations
 
 import io
-import json
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,8 +20,11 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 from scipy.ndimage import gaussian_filter
 
-from deepfake_tf.evaluation.report import COLOURS, compute_metrics, load_scorer, pixel_batches, whole_file
+from deepfake_tf.evaluation.report import COLOURS, compute_metrics, load_scorer, pixel_batches
 from deepfake_tf.output.progress import progress_bar
+from deepfake_tf.text import json_text
+from deepfake_tf.training.plots import save_figure
+from deepfake_tf.writing import write_whole
 
 if TYPE_CHECKING:
     from deepfake_tf.data.pipeline import DecodedImages
@@ -105,7 +107,11 @@ CONDITIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def evaluate_robustness(
-    model_path: str | Path, images: DecodedImages, output_dir: str | Path, threshold: float = 0.5
+    model_path: str | Path,
+    images: DecodedImages,
+    output_dir: str | Path,
+    threshold: float = 0.5,
+    tell: Callable[[dict[str, Any]], object] = lambda row: None,
 ) -> list[dict[str, Any]]:
     """Score the images clean and under every condition; write robustness.json and robustness.png.
 
@@ -114,6 +120,7 @@ def evaluate_robustness(
         images: DecodedImages of both classes.
         output_dir: str or Path. Made where it is missing.
         threshold: float, 0..1. FAKE at this probability and above, under every condition.
+        tell: is called with each row when it is there.
 
     Returns:
         JSON-able rows, "clean" first: `condition`; `accuracy` with the ends of its 95 % interval,
@@ -146,6 +153,7 @@ def evaluate_robustness(
                     "drop_points": 100 * (rows[0]["accuracy"] - accuracy["value"]) if rows else 0.0,
                 }
             )
+            tell(rows[-1])
     changed = rows[1:]
     report = {
         "model": str(model_path),
@@ -158,8 +166,7 @@ def evaluate_robustness(
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     plot_robustness(rows, output_dir / "robustness.png")
-    with whole_file(output_dir / "robustness.json") as path:
-        path.write_text(json.dumps(report, indent=2) + "\n")
+    write_whole(output_dir / "robustness.json", json_text(report, indent=2) + "\n")
     return rows
 
 
@@ -195,8 +202,7 @@ def plot_robustness(rows: Sequence[dict[str, Any]], path: Path) -> None:
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     figure.legend(loc="outside lower right", fontsize=9)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_figure(figure, path)
 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:

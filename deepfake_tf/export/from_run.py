@@ -33,6 +33,8 @@ from deepfake_tf.export.litert import export_litert, export_litert_of_savedmodel
 from deepfake_tf.export.savedmodel import export_savedmodel, freeze, roughness
 from deepfake_tf.networks import HEAD_LAYER, build_model, flip_averaged, with_features
 from deepfake_tf.output.progress import progress_bar
+from deepfake_tf.run_directory import read_names
+from deepfake_tf.text import plural, printable
 from deepfake_tf.training.averaging import AVERAGE_FILE
 
 DOMAIN_TRAINING_IMAGES = 5_000  # of the training split, for the class means and the covariance
@@ -138,13 +140,13 @@ def _spread(count: int) -> np.ndarray:
 
 def read_split(run_dir: Path, examples: Examples) -> tuple[Examples, Examples]:
     """The training and the validation images of a run, as its file lists name them."""
-    position = {name: index for index, name in enumerate(examples.names)}
+    position = {printable(name): index for index, name in enumerate(examples.names)}
     parts = []
     for file in ("train_files.txt", "validation_files.txt"):
-        names = (run_dir / file).read_text().splitlines()
+        names = read_names(run_dir / file)
         if missing := [name for name in names if name not in position]:
             raise ValueError(
-                f"{len(missing)} of the {len(names)} images in {run_dir / file} are not in the data given, such as "
+                f"Of {plural(len(names), 'image')} in {run_dir / file} the data given lack {len(missing):,}, such as "
                 f"{missing[0]!r}. Give the --data that the run was trained on; it holds names such as "
                 f"{examples.names[0]!r}."
             )

@@ -30,8 +30,8 @@ from deepfake_tf.engines.detector import read_card
 from deepfake_tf.export.graph import network_with_features, read_domain, read_head
 from deepfake_tf.export.savedmodel import freeze, roughness
 from deepfake_tf.networks import HEAD_LAYER, with_features
-from deepfake_tf.output.tables import write_whole
 from deepfake_tf.reading import tensorflow_reader
+from deepfake_tf.writing import write_whole
 
 VARIANTS = ("float32", "float16", "dynamic_int8", "int8")
 OUTPUTS = ("probability", "heatmap", "logit", "distance")  # in this order in the file

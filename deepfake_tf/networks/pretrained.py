@@ -46,13 +46,9 @@ def load_pretrained(model: keras.Model, weights: str, calibration_images: np.nda
             if layer.weights:
                 model.get_layer(layer.name).set_weights(layer.get_weights())
         return "ImageNet weights of keras.applications; fresh: fc"
+    check_weights(weights)
     path = Path(_download_resnet18() if weights == "imagenet" else weights)
     exported = (path / "saved_model.pb").is_file()
-    if not path.is_file() and not exported:
-        raise FileNotFoundError(
-            f"No such weights. Give 'imagenet', 'none', a .weights.h5, .safetensors or .npz file, or the folder of a "
-            f"SavedModel, which holds saved_model.pb. Received: weights={weights!r}"
-        )
     if path.name.endswith(".h5"):
         model.load_weights(path)
         return f"weights of {path}"
@@ -73,6 +69,30 @@ def load_pretrained(model: keras.Model, weights: str, calibration_images: np.nda
         raise ValueError(f"Weights must be .weights.h5, .safetensors or .npz. Received: weights={weights!r}")
     fresh = load_torchvision_weights(model, arrays, calibration_images, imagenet_normalisation=not exported)
     return f"weights of {path}; fresh: {', '.join(fresh) or 'none'}"
+
+
+def check_weights(weights: str) -> None:
+    """Whether there are such weights, as far as their name tells; before work that would be lost.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    path = Path(weights)
+    if weights not in ("imagenet", "none") and not path.is_file() and not (path / "saved_model.pb").is_file():
+        raise FileNotFoundError(
+            f"No such weights. Give 'imagenet', 'none', a .weights.h5, .safetensors or .npz file, or the folder of a "
+            f"SavedModel, which holds saved_model.pb. Received: weights={weights!r}"
+        )
+
+
+def fetch_weights(weights: str, model: str) -> None:
+    """Download what `load_pretrained` would, where it is not here yet; before work that would be lost.
+
+    Raises:
+        OSError: it cannot be downloaded.
+    """
+    if weights == "imagenet" and model == "resnet18":
+        _download_resnet18()
 
 
 def load_torchvision_weights(

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
 
 from deepfake_tf.engines.detector import Explanation
+from deepfake_tf.text import printable
 
 COLUMNS = 6  # pictures a row of a contact sheet
 PICTURE_SIDE = 320  # pixels, the longer side of a picture on the sheet
@@ -68,7 +69,9 @@ def draw_sheet(explanations: Sequence[Explanation], images: Sequence[bytes]) -> 
         picture = _open(encoded)
         prediction = explanation.prediction
         above, below = grid[2 * row, column], grid[2 * row + 1, column]
-        above.set_title(f"{Path(prediction.file).name}\n{_caption(prediction)}", fontsize=8)
+        above.set_title(
+            f"{printable(Path(prediction.file).name)}\n{_caption(prediction)}", fontsize=8, parse_math=False
+        )
         if picture is not None and not prediction.error:
             above.imshow(picture)
             below.imshow(overlay(picture, explanation.heatmap))

@@ -1,4 +1,4 @@
-"""Progress on the terminal, in one look: a bar with an estimate, on stderr, silent where piped."""
+"""Progress, in one look, on stderr: a bar with an estimate on a terminal, and a line a step everywhere."""
 
 from __future__ import annotations
 
@@ -10,3 +10,8 @@ from tqdm import tqdm
 def progress_bar(total: int | None, description: str, unit: str) -> tqdm:
     """A bar that shows itself only where somebody watches: when stderr is a terminal."""
     return tqdm(total=total, desc=description, unit=unit, file=sys.stderr, disable=None, dynamic_ncols=True)
+
+
+def say(step: str) -> None:
+    """A line that a step begins, for work that takes long: where nobody sees a bar, too."""
+    print(f"{step} ...", file=sys.stderr, flush=True)

@@ -1,64 +1,89 @@
 """A file of rows that grows while images are scored, and can be gone on with after a cut.
 
-Until it is complete it stands beside its place as `NAME.part`; under its own name it appears whole or not at all.
+Until it is complete it stands beside its place as `NAME.part`; under its own name it appears whole or not at all. A
+pipe or a device, which cannot be replaced, gets the rows as they come.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
-import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from deepfake_tf.output.tables import write_whole
+from deepfake_tf import writing
+from deepfake_tf.output.tables import csv_columns, csv_row
+from deepfake_tf.text import of_cell, of_utf8
 
 FORMATS = ("jsonl", "csv")
-_ENCODING = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # a file name may hold any bytes
 
 
 class RowFile:
-    """Rows in JSON Lines or CSV; used as a context manager, which closes it.
+    """Rows in JSON Lines or CSV.
+
+    Made before anything slow, it says what is in the way and writes nothing; used as a context manager, it opens the
+    file for rows and closes it.
 
     Attributes:
-        files: the `file` of each row that it held when it was opened.
+        files: the file of each row that it holds from before.
         failed: int. How many of those have an error.
-        part: Path. Where the rows stand until `finish`.
+        part: Path or None. Where the rows stand until `finish`; None of a pipe or device.
     """
 
-    def __init__(self, output: str | Path, row_format: str, resume: bool = False):
-        """Open it for more rows.
+    def __init__(self, output: str | Path, row_format: str, resume: bool = False, more: Iterable[str] = ()):
+        """Look at what is there.
 
         Args:
             output: str or Path. The file; its folder is created where missing.
             row_format: str. One of `FORMATS`.
             resume: bool. Keep the rows of an earlier run, cut or complete. A row that was cut off is dropped.
+            more: the further fields that the rows will have, as for `output.format_predictions`.
 
         Raises:
             FileExistsError: without `resume`, there are rows of a run that was cut.
-            ValueError: with `resume`, the file holds something else.
+            OSError: no file can be written there.
+            ValueError: with `resume`, the file holds something else, rows with other fields, or is no file.
         """
-        self._output = Path(output)
+        self._output = output
         self._format = row_format
-        self.part = self._output.with_name(f"{self._output.name}.part")
+        self._columns = csv_columns(more)
+        self.part: Path | None = None
         self.files: set[str] = set()
         self.failed = 0
+        self._kept = b""
         self._header = ""
+        self._stream: BinaryIO | None = None
+        writing.check_file(output)
+        if writing.is_stream(output):
+            if resume:
+                raise ValueError(f"--resume needs a file that can be read again. Received: {output}")
+            return
+        self._target = writing.link_target(output)
+        self.part = self._target.with_name(f"{self._target.name}.part")
+        writing.check_file(self.part)
         if not resume and self.part.exists():
             raise FileExistsError(
                 f"{self.part} holds the rows of a run that was cut. Go on with it by --resume, or delete it."
             )
-        earlier = self.part if self.part.exists() else self._output
-        kept = self._read(earlier) if resume and earlier.exists() else ""
-        write_whole(self.part, kept)
-        self._stream = self.part.open("a", **_ENCODING)  # type: ignore[call-overload]
+        earlier = self.part if self.part.exists() else self._target
+        if resume and earlier.exists():
+            self._kept = self._read(earlier)
 
     def __enter__(self) -> RowFile:
+        if self.part is None:
+            self._stream = writing.open_stream(self._output)
+        else:
+            writing.write_whole(self.part, self._kept)
+            self._stream = self.part.open("ab")
+            self._kept = b""
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stream.close()
+        if self._stream:
+            self._stream.close()
 
     def write(self, text: str) -> None:
         """Add rows, as `format_predictions` gives them; they are on their way to the disk when it returns.
@@ -66,59 +91,60 @@ class RowFile:
         Raises:
             ValueError: the columns are not those of the rows before.
         """
+        assert self._stream is not None
         if self._format == "csv":
             header, _, rows = text.partition("\n")
             if self._header and header != self._header:
-                raise ValueError(f"{self.part} has other columns: {self._header}. Received: {header}. Delete it first.")
+                raise ValueError(f"{self._output} has other columns: {self._header}. Received: {header}")
             text, self._header = rows if self._header else text, header
-        self._stream.write(text)
+        self._stream.write(text.encode("utf-8"))
         self._stream.flush()
 
     def finish(self) -> None:
         """Everything is written: give the file its name."""
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        assert self._stream is not None
         self._stream.close()
-        os.replace(self.part, self._output)
+        if self.part is not None:
+            writing.put_in_place(self.part, self._target)
 
-    def _read(self, file: Path) -> str:
-        """The whole rows of a file, as text."""
-        with file.open("r", **_ENCODING) as stream:  # type: ignore[call-overload]
-            text = stream.read()
+    def _read(self, file: Path) -> bytes:
+        """The whole rows of a file."""
+        content = file.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]  # rows end there and nowhere else; cut, a character may be in two
         try:
-            return self._read_csv(text) if self._format == "csv" else self._read_json_lines(text)
+            text = whole.decode("utf-8")
+            return (self._read_csv(text) if self._format == "csv" else self._read_json_lines(text)).encode("utf-8")
         except (ValueError, KeyError, TypeError, csv.Error) as error:
             raise ValueError(
                 f"{file} holds no rows of deepfake-tf predict --format {self._format}: {error}. Name another --output."
             ) from error
 
     def _read_json_lines(self, text: str) -> str:
-        whole = text[: text.rfind("\n") + 1]
-        for line in whole.splitlines():
-            self._remember(json.loads(line))
-        return whole
+        for line in text.split("\n")[:-1]:
+            row = json.loads(line)
+            self._check_fields(row)
+            self._remember(row["file"], row["error"])
+        return text
 
     def _read_csv(self, text: str) -> str:
         if not text:
             return ""
-        rows, written = csv.reader(io.StringIO(text, newline=""), strict=True), io.StringIO(newline="")
-        writer = csv.writer(written, lineterminator="\n")
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         header = next(rows)
-        self._header = ",".join(header)
-        writer.writerow(header)
+        self._check_fields(header)
+        self._header = csv_row(header).removesuffix("\n")
         found: list[list[str]] = []
-        try:
+        with contextlib.suppress(csv.Error):  # it ends within quotes: the last row was cut off
             found.extend(rows)
-        except csv.Error:  # it ends within quotes: the last row was cut off
-            pass
-        else:
-            if found and not text.endswith("\n"):
-                found.pop()
         for row in found:
-            self._remember(dict(zip(header, row, strict=True)))
-            writer.writerow(row)
-        return written.getvalue()
+            cells = dict(zip(header, row, strict=True))
+            self._remember(of_cell(cells["file"]), cells["error"])
+        return "".join(map(csv_row, [header, *found]))
 
-    def _remember(self, row: dict[str, Any]) -> None:
-        self.files.add(row["file"])
-        self.failed += bool(row["error"])
+    def _check_fields(self, fields: Iterable[str]) -> None:
+        if list(fields) != self._columns:
+            raise ValueError(f"its rows have {', '.join(map(str, fields))}, not {', '.join(self._columns)}")
+
+    def _remember(self, file: str, error: str) -> None:
+        self.files.add(of_utf8(file))
+        self.failed += bool(error)

@@ -18,6 +18,7 @@ from typing import Any
 
 from deepfake_tf.config import FAKE, LABEL_NAMES, REAL
 from deepfake_tf.engines.detector import Prediction
+from deepfake_tf.text import as_utf8, json_text, plural
 
 BY_NAME, BY_INDEX = "predictathon", "predictathon-index"
 FORMATS = (BY_NAME, BY_INDEX)
@@ -35,8 +36,8 @@ def check_names(paths: Sequence[str], output_format: str) -> None:
     """
     if output_format == BY_INDEX and (unnumbered := [path for path in paths if not _is_number(Path(path).stem)]):
         raise ValueError(
-            f"--format {BY_INDEX} goes by numbers, and {len(unnumbered)} files have none for a name. Received: "
-            f"{unnumbered[0]}. Take --format {BY_NAME}, or name the files 1.png, 2.png and so on."
+            f"--format {BY_INDEX} goes by numbers. Not named by one: {plural(len(unnumbered), 'file')}. "
+            f"Received: {unnumbered[0]}. Take --format {BY_NAME}, or name the files 1.png, 2.png and so on."
         )
     by_key: dict[str | int, list[str]] = collections.defaultdict(list)
     for path in paths:
@@ -77,12 +78,12 @@ def format_submission(predictions: Sequence[Prediction], output_format: str, pri
     }
     keys = sorted(labels, key=_natural)
     if output_format == BY_NAME:
-        return json.dumps({key: labels[key] for key in keys}, indent=4, ensure_ascii=False) + "\n"
+        return json_text({key: labels[key] for key in keys}, indent=4) + "\n"
     return json.dumps([{"index": key, "prediction": labels[key]} for key in keys], indent=4) + "\n"
 
 
 def _key(path: str, output_format: str) -> str | int:
-    return Path(path).name if output_format == BY_NAME else int(Path(path).stem)
+    return as_utf8(Path(path).name) if output_format == BY_NAME else int(Path(path).stem)
 
 
 def _is_number(text: str) -> bool:

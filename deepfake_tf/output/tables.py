@@ -1,20 +1,16 @@
-"""Predictions as a table, JSON, JSON Lines or CSV, and files that appear whole or not at all."""
+"""Predictions as a table, JSON, JSON Lines or CSV: UTF-8, a row ends at `\\n` alone, and `file` names the file."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import io
-import json
-import os
-import tempfile
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from deepfake_tf.config import LABEL_INVALID
 from deepfake_tf.engines.detector import Prediction
+from deepfake_tf.text import as_cell, as_utf8, json_text, printable
 
 FORMATS = ("table", "json", "jsonl", "csv")
 _FIELDS = [field.name for field in dataclasses.fields(Prediction)]
@@ -27,22 +23,41 @@ def format_predictions(
 
     Args:
         predictions: a sequence of Prediction.
-        output_format: "table" for people; "json" (an array), "jsonl" (a row a line) or "csv" for programs.
+        output_format: "table" for people; "json" (an array), "jsonl" (a row a line) or "csv" for programs. There, a
+            file's name is as `text.as_utf8` writes it.
         more: further fields of each row, the same in all of them; the table leaves them out. Default: none.
     """
     extras = more or [{}] * len(predictions)
-    rows = [{**prediction.to_dict(), **extra} for prediction, extra in zip(predictions, extras)]
+    rows = [
+        {**prediction.to_dict(), **extra, "file": as_utf8(prediction.file)}
+        for prediction, extra in zip(predictions, extras)
+    ]
     if output_format == "json":
-        return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+        return json_text(rows, indent=2) + "\n"
     if output_format == "jsonl":
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        return "".join(json_text(row) + "\n" for row in rows)
     if output_format == "csv":
-        buffer = io.StringIO(newline="")
-        writer = csv.DictWriter(buffer, [*_FIELDS, *(more[0] if more else ())], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return buffer.getvalue()
+        columns = csv_columns(more[0] if more else ())
+        return format_csv([columns, *([row[column] for column in columns] for row in rows)])
     return _format_table(predictions)
+
+
+def csv_columns(more: Iterable[str] = ()) -> list[str]:
+    """The header of the CSV: the fields of a prediction, then the further ones."""
+    return [*_FIELDS, *more]
+
+
+def format_csv(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows that end in `\\n`; text that a spreadsheet would run as a formula is marked as text (see `text.as_cell`)."""
+    return "".join(csv_row(as_cell(cell) if isinstance(cell, str) else cell for cell in row) for row in rows)
+
+
+def csv_row(cells: Iterable[Any]) -> str:
+    """One row, its cells as they are; ends in `\\n`."""
+    buffer = io.StringIO(newline="")
+    # By the line end that makes Python before 3.13 put a lone \r between quotes, without which the row breaks.
+    csv.writer(buffer, lineterminator="\r\n").writerow(cells)
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _format_table(predictions: Sequence[Prediction]) -> str:
@@ -50,7 +65,7 @@ def _format_table(predictions: Sequence[Prediction]) -> str:
     for prediction in predictions:
         size = f"{prediction.width} x {prediction.height}" if prediction.width else "-"
         if prediction.error:
-            rows.append((printable(prediction.file), size, LABEL_INVALID, "-", f"error: {prediction.error}"))
+            rows.append((printable(prediction.file), size, LABEL_INVALID, "-", f"error: {printable(prediction.error)}"))
             continue
         label, confidence = prediction.label, f"{prediction.confidence:.1%}"
         verdict = prediction.verdict
@@ -67,29 +82,6 @@ def _format_table(predictions: Sequence[Prediction]) -> str:
 def _general(reason: str) -> str:
     """`640 x 427 pixels: the model ...` -> `the model ...`; the size stands in the row."""
     return reason.partition(" pixels: ")[2] or reason
-
-
-def printable(text: str) -> str:
-    """A file name may hold anything: control characters must not reach the terminal."""
-    return "".join("?" if unicodedata.category(character)[0] == "C" else character for character in text)
-
-
-def write_whole(path: str | Path, content: str | bytes) -> None:
-    """Write a file that appears complete or not at all; its folder is created where missing."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            # A file name may hold bytes that are no UTF-8: they are written as they came.
-            file.write(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's own is 0600
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def has_errors(predictions: Iterable[Prediction]) -> bool:

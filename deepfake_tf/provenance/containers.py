@@ -12,7 +12,8 @@ import dataclasses
 import io
 import struct
 import zlib
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 from deepfake_tf.provenance import exif, iptc, tiff, xmp
 from deepfake_tf.provenance.fields import Field
@@ -38,7 +39,8 @@ class Metadata:
         width: in pixels; 0 where unknown.
         height: in pixels; 0 where unknown.
         fields: the fields that bear on the origin, in file order.
-        credential_size: bytes of the embedded Content Credential (a C2PA manifest store); 0 without one.
+        has_credential: whether there is a place for a Content Credential (a C2PA manifest store), if an empty one.
+        credential_size: bytes of the embedded Content Credential.
         credential_bytes: the first `CREDENTIAL_BYTES` of it.
         problems: what could not be read, a phrase each.
         bytes_read: of metadata, decompressed, so far.
@@ -48,6 +50,7 @@ class Metadata:
     width: int = 0
     height: int = 0
     fields: list[Field] = dataclasses.field(default_factory=list)
+    has_credential: bool = False
     credential_size: int = 0
     credential_bytes: bytes = b""
     problems: list[str] = dataclasses.field(default_factory=list)
@@ -68,15 +71,21 @@ class Metadata:
             self.problem(f"{what} has {length} bytes; {allowed} were read")
         return block
 
-    def add(self, fields_and_problems: tuple[list[Field], list[str]]) -> None:
-        """Take what a block's reader returns."""
-        fields, problems = fields_and_problems
+    def add(self, read_fields: Callable[[Any], tuple[list[Field], list[str]]], block: Any) -> None:
+        """Take what a block's reader makes of it; where the reader fails, the other blocks still count."""
+        try:
+            fields, problems = read_fields(block)
+        except OSError:  # of the disk, not of the block's content
+            raise
+        except Exception as error:
+            fields, problems = [], [f"a metadata block cannot be read ({type(error).__name__}: {error})"]
         self.fields.extend(fields)
         for problem in problems:
             self.problem(problem)
 
     def read_credential(self, stream: BinaryIO, length: int) -> None:
         """Take (a further part of) a Content Credential: its length, and of its bytes those that are kept."""
+        self.has_credential = True
         self.credential_size += length
         self.credential_bytes += stream.read(max(0, min(length, CREDENTIAL_BYTES - len(self.credential_bytes))))
 
@@ -95,8 +104,18 @@ def read_metadata(stream: BinaryIO) -> Metadata:
     Returns:
         The metadata; its `format` is empty, with the reason among `problems`, where the file is none of these.
     """
-    head = stream.read(32)
     metadata = Metadata()
+    try:
+        _read_any(stream, metadata)
+    except OSError:  # of the disk, not of the file's content
+        raise
+    except Exception as error:  # a parser's fault must not cost what it found before, nor end the caller's run
+        metadata.problem(f"the metadata cannot be followed ({type(error).__name__}: {error})")
+    return metadata
+
+
+def _read_any(stream: BinaryIO, metadata: Metadata) -> None:
+    head = stream.read(32)
     if head.startswith(b"\xff\xd8\xff"):
         _read_jpeg(stream, metadata)
     elif head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -119,7 +138,6 @@ def read_metadata(stream: BinaryIO) -> Metadata:
         metadata.height = abs(height)
     else:
         metadata.problem("empty file" if not head else f"not an image of a known format. Received: {head[:8]!r}...")
-    return metadata
 
 
 def _read_jpeg(stream: BinaryIO, metadata: Metadata) -> None:
@@ -156,11 +174,11 @@ def _read_jpeg(stream: BinaryIO, metadata: Metadata) -> None:
 
 def _take_jpeg_segment(marker: int, segment: bytes, metadata: Metadata) -> None:
     if marker == 0xE1 and segment.startswith(b"Exif\0"):
-        metadata.add(exif.read_fields(segment))
+        metadata.add(exif.read_fields, segment)
     elif marker == 0xE1 and segment.startswith(_XMP_HEADER):
-        metadata.add(xmp.read_fields(segment.removeprefix(_XMP_HEADER)))
+        metadata.add(xmp.read_fields, segment.removeprefix(_XMP_HEADER))
     elif marker == 0xED and segment.startswith(_PHOTOSHOP_HEADER):
-        metadata.add(iptc.read_fields(iptc.iim_of_photoshop(segment.removeprefix(_PHOTOSHOP_HEADER))))
+        metadata.add(iptc.read_fields, iptc.iim_of_photoshop(segment.removeprefix(_PHOTOSHOP_HEADER)))
     elif marker == 0xFE:
         metadata.fields.append(Field("JPEG comment", "", _decode(segment)))
 
@@ -203,7 +221,7 @@ def _read_png(stream: BinaryIO, metadata: Metadata) -> None:
             else:
                 metadata.problem(f"more than {_TEXTS} text chunks; the rest was not read")
         elif kind == b"eXIf":
-            metadata.add(exif.read_fields(metadata.read_block(stream, length, "the eXIf chunk")))
+            metadata.add(exif.read_fields, metadata.read_block(stream, length, "the eXIf chunk"))
         elif kind == b"caBX":
             metadata.read_credential(stream, length)
         stream.seek(start + length + 4)
@@ -223,7 +241,7 @@ def _take_png_text(kind: bytes, chunk: bytes, metadata: Metadata) -> None:
     if compressed:
         rest = _inflate(rest, f"the text {key!r}", metadata)
     if key == "XML:com.adobe.xmp":
-        metadata.add(xmp.read_fields(rest))
+        metadata.add(xmp.read_fields, rest)
     elif key in ("Raw profile type exif", "Raw profile type APP1", "Raw profile type iptc", "Raw profile type xmp"):
         _take_raw_profile(key, rest, metadata)
     else:
@@ -238,11 +256,11 @@ def _take_raw_profile(key: str, text: bytes, metadata: Metadata) -> None:
         metadata.problem(f"the text {key!r} is not hexadecimal")
         return
     if key.endswith("iptc"):
-        metadata.add(iptc.read_fields(iptc.iim_of_photoshop(profile) or profile))
+        metadata.add(iptc.read_fields, iptc.iim_of_photoshop(profile) or profile)
     elif key.endswith("xmp") or profile.startswith(_XMP_HEADER):
-        metadata.add(xmp.read_fields(profile.removeprefix(_XMP_HEADER)))
+        metadata.add(xmp.read_fields, profile.removeprefix(_XMP_HEADER))
     else:
-        metadata.add(exif.read_fields(profile))
+        metadata.add(exif.read_fields, profile)
 
 
 def _inflate(compressed: bytes, what: str, metadata: Metadata) -> bytes:
@@ -275,9 +293,9 @@ def _read_webp(stream: BinaryIO, metadata: Metadata) -> None:
         if kind in (b"VP8X", b"VP8 ", b"VP8L") and not metadata.width:
             metadata.width, metadata.height = _webp_size(kind, stream.read(10))
         elif kind == b"EXIF":
-            metadata.add(exif.read_fields(metadata.read_block(stream, length, "the EXIF chunk")))
+            metadata.add(exif.read_fields, metadata.read_block(stream, length, "the EXIF chunk"))
         elif kind == b"XMP ":
-            metadata.add(xmp.read_fields(metadata.read_block(stream, length, "the XMP chunk")))
+            metadata.add(xmp.read_fields, metadata.read_block(stream, length, "the XMP chunk"))
         elif kind == b"C2PA":
             metadata.read_credential(stream, length)
         stream.seek(start + length + length % 2)
@@ -305,16 +323,19 @@ def _read_tiff(stream: BinaryIO, metadata: Metadata) -> None:
 
     wanted = frozenset({_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_XMP, _TIFF_IPTC})
     tags, _, problems = tiff.read_tags(read_at, wanted, BLOCK_BYTES)
-    metadata.add(([], [f"TIFF: {problem}" for problem in problems]))
-    metadata.add(exif.fields_of(read_at))
+    for problem in problems:
+        metadata.problem(f"TIFF: {problem}")
+    metadata.add(exif.fields_of, read_at)
     width, height, packet, block = (tags.get(tag) for tag in (_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_XMP, _TIFF_IPTC))
     if isinstance(width, int) and isinstance(height, int):
         metadata.width, metadata.height = width, height
     if isinstance(packet, bytes):
-        metadata.add(xmp.read_fields(packet))
+        metadata.add(xmp.read_fields, packet)
     if isinstance(block, bytes):
-        metadata.add(iptc.read_fields(block))
+        metadata.add(iptc.read_fields, block)
     credential = tiff.read_tags(read_at, frozenset({_TIFF_C2PA}), MAX_CREDENTIAL_BYTES + 1)[0].get(_TIFF_C2PA)
+    if isinstance(credential, int):
+        metadata.problem("TIFF: the Content Credential's tag holds a number")
     if isinstance(credential, bytes):
         metadata.read_credential(io.BytesIO(credential), len(credential))
 

@@ -9,6 +9,7 @@ this package; the C2PA's own is https://github.com/c2pa-org/conformance-public (
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -55,8 +56,13 @@ _CLAIMS = {
     CAPTURED: " that says it was captured by a camera",
     UNKNOWN: "",
 }
+_UNREADABLE = "Carries a Content Credential that cannot be read."
 _DEPTH = 8  # of manifests within manifests: an image edited that often is an edited image
 _SOURCE_TYPES = re.compile(rb"digitalsourcetype/([A-Za-z]{5,60})")
+
+
+class TrustListError(ValueError):
+    """The user's list of certificates is at fault, not a file."""
 
 
 def read_findings(
@@ -77,17 +83,14 @@ def read_findings(
 
     Raises:
         ImportError: c2pa-python is not installed. The message names the remedy.
-        ValueError: the trust list cannot be read, or holds no certificate.
+        TrustListError: the trust list cannot be read, or holds no certificate.
     """
     try:
         import c2pa
     except ImportError as error:
         raise ImportError(INSTALL_ADVICE) from error
     trust_anchors = _read_trust_list(trust_list)
-    try:
-        context = c2pa.Context.from_dict(_settings(trust_anchors, fetch_remote))
-    except c2pa.C2paError as error:
-        raise ValueError(f"The trust list's certificates cannot be read ({clean(str(error))})") from error
+    context = _context(trust_anchors, fetch_remote)
     stream.seek(0)
     try:
         with context, c2pa.Reader(_MIME_TYPES[image_format], stream, context=context) as reader:
@@ -96,9 +99,29 @@ def read_findings(
         remote = re.search(r"must fetch remote manifests from url (\S+)", str(error))
         if remote:
             return [remote_finding(remote[1])]
-        statement = "Carries a Content Credential that cannot be read."
-        return [Finding("C2PA", statement, HINT, UNKNOWN, clean(str(error)), "invalid")]
+        return [Finding("C2PA", _UNREADABLE, HINT, UNKNOWN, clean(str(error)), "invalid")]
+    except (ValueError, RecursionError) as error:  # what it reports is no JSON, or is nested without end
+        return [Finding("C2PA", _UNREADABLE, HINT, UNKNOWN, clean(f"{type(error).__name__}: {error}"), "invalid")]
     return _findings_of_store(store, has_trust_list=bool(trust_anchors))
+
+
+def check_trust_list(trust_list: str | Path | None = None) -> None:
+    """Whether the trust list can be read; before the first file of many.
+
+    Args:
+        trust_list: as for `read_findings`.
+
+    Raises:
+        TrustListError: it cannot be read, or holds no certificate.
+    """
+    trust_anchors = _read_trust_list(trust_list)
+    if trust_anchors and importlib.util.find_spec("c2pa"):
+        _context(trust_anchors, fetch_remote=False).close()
+
+
+def empty_finding() -> Finding:
+    """What can be said of a credential without a byte in it."""
+    return Finding("C2PA", "Carries an empty Content Credential, which says nothing.", HINT, UNKNOWN, "", "invalid")
 
 
 def unchecked_finding(credential_bytes: bytes, reason: str) -> Finding:
@@ -121,6 +144,16 @@ def remote_finding(address: str) -> Finding:
     return Finding("C2PA", statement, HINT, UNKNOWN, clean(address), "remote")
 
 
+def _context(trust_anchors: str, fetch_remote: bool):
+    """The SDK's settings, loaded."""
+    import c2pa
+
+    try:
+        return c2pa.Context.from_dict(_settings(trust_anchors, fetch_remote))
+    except c2pa.C2paError as error:
+        raise TrustListError(f"The trust list's certificates cannot be read ({clean(str(error))})") from error
+
+
 def _read_trust_list(trust_list: str | Path | None) -> str:
     path = trust_list or os.environ.get(TRUST_LIST_VARIABLE)
     if not path:
@@ -128,9 +161,9 @@ def _read_trust_list(trust_list: str | Path | None) -> str:
     try:
         pem = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"The trust list cannot be read. Received: {path} ({error})") from error
+        raise TrustListError(f"The trust list cannot be read. Received: {path} ({error})") from error
     if "-----BEGIN CERTIFICATE-----" not in pem:
-        raise ValueError(f"The trust list must be a PEM file with at least one certificate. Received: {path}")
+        raise TrustListError(f"The trust list must be a PEM file with at least one certificate. Received: {path}")
     return pem
 
 

@@ -54,7 +54,7 @@ class Report:
     """What one file says of its own origin.
 
     Attributes:
-        file: the name given, without control characters.
+        file: the name given, as `text.printable` writes it: on one line, and to be found again.
         format: "JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIC", "GIF", "BMP", or empty where it is none of these.
         width: in pixels as the header states it; 0 where unknown.
         height: in pixels as the header states it; 0 where unknown.

@@ -24,11 +24,13 @@ from deepfake_tf.provenance.findings import (
     clean,
 )
 from deepfake_tf.provenance.interpretation import findings_of
+from deepfake_tf.text import plural, printable
 
 if TYPE_CHECKING:
     import numpy as np
 
 NOTHING_FOUND = "The file says nothing about its origin, which means nothing: most files do not, whatever they show."
+NOTHING_READABLE = "The file says nothing about its origin that could be read."
 _ORIGIN_WORDS = {GENERATED: "was generated", AI_EDITED: "was edited with AI", CAPTURED: "was captured by a camera"}
 
 
@@ -55,20 +57,29 @@ def inspect(
         the findings that could be made.
 
     Raises:
-        ValueError: the trust list is not a PEM file of certificates.
+        ValueError: the trust list is not a PEM file of certificates (`content_credentials.check_trust_list` says so
+            before the first of many files).
     """
-    file = clean(name or (str(source) if not isinstance(source, bytes) else "image"))
+    file = printable(name or (str(source) if not isinstance(source, bytes) else "image"))
     try:
         with _opened(source) as stream:
             metadata = read_metadata(stream)
             findings = findings_of(metadata.fields)
             findings += _credential_findings(stream, metadata, trust_list, fetch_remote, check_credentials)
-    except OSError as failure:
-        reason = f"cannot be read: {clean(failure.strerror or str(failure))}"
+    except content_credentials.TrustListError:  # the caller's mistake
+        raise
+    except Exception as failure:  # OSErrors, and whatever a parser stumbles over: one file must not end a run of many
+        said = failure.strerror if isinstance(failure, OSError) else f"{type(failure).__name__}: {failure}"
+        reason = f"cannot be read: {clean(said or str(failure))}"
         return Report(file, "", 0, 0, (), f"The file {reason}.", reason)
     findings.sort(key=_weight)
     error = clean("; ".join(metadata.problems))
-    summary = _summary(findings) if metadata.format else "The file is no image that can be read."
+    if not metadata.format:
+        summary = "The file is no image that can be read."
+    elif metadata.problems and not findings:
+        summary = NOTHING_READABLE
+    else:
+        summary = _summary(findings)
     return Report(file, metadata.format, metadata.width, metadata.height, tuple(findings), summary, error)
 
 
@@ -84,7 +95,8 @@ def summarise(report: Report, pixel_verdict: str | None) -> str:
         One line, such as "The file carries a valid Content Credential from OpenAI that says it was generated.
         Pixels: out of domain."
     """
-    return f"{report.summary} Pixels: {clean(pixel_verdict, 200) if pixel_verdict else 'not scored'}."
+    unread = f" What could not be read: {report.error}." if report.format and report.error else ""
+    return f"{report.summary}{unread} Pixels: {clean(pixel_verdict, 200) if pixel_verdict else 'not scored'}."
 
 
 def evidence_share(
@@ -106,7 +118,9 @@ def evidence_share(
         ValueError: files and labels differ in number.
     """
     if len(files) != len(labels):
-        raise ValueError(f"One label a file is needed. Received: {len(files)} files, {len(labels)} labels")
+        raise ValueError(
+            f"One label a file is needed. Received: {plural(len(files), 'file')}, {plural(len(labels), 'label')}"
+        )
     told = [origin for origin in ORIGINS if origin != UNKNOWN]
     counts = {name: dict.fromkeys(told, 0) for name in LABEL_NAMES}
     totals = dict.fromkeys(LABEL_NAMES, 0)
@@ -141,6 +155,8 @@ def _credential_findings(
     stream: BinaryIO, metadata: Metadata, trust_list: str | Path | None, fetch_remote: bool, check: bool
 ) -> list[Finding]:
     link = next((field.value for field in metadata.fields if field.source == "XMP provenance"), "")
+    if metadata.has_credential and not metadata.credential_size:
+        return [content_credentials.empty_finding()]
     if not metadata.credential_size and not link:
         return []
     if metadata.credential_size > MAX_CREDENTIAL_BYTES:

@@ -84,9 +84,9 @@ def read_isobmff(stream: BinaryIO, metadata: Metadata) -> None:
         if item.kind == b"Exif":
             block = metadata.read_block(stream, item.length, "the EXIF item")
             # Four bytes say how far the TIFF header lies behind them.
-            metadata.add(exif.read_fields(block[4 + int.from_bytes(block[:4], "big") :]))
+            metadata.add(exif.read_fields, block[4 + int.from_bytes(block[:4], "big") :])
         elif item.content_type == b"application/rdf+xml":
-            metadata.add(xmp.read_fields(metadata.read_block(stream, item.length, "the XMP item")))
+            metadata.add(xmp.read_fields, metadata.read_block(stream, item.length, "the XMP item"))
 
 
 def _boxes(stream: BinaryIO, end: int, metadata: Metadata) -> list[tuple[bytes, int, int]]:

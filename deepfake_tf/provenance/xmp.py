@@ -85,6 +85,8 @@ def read_fields(packet: bytes) -> tuple[list[Field], list[str]]:
         return [], ["XMP: declares a document type, which XMP never needs and attacks do; it was not read"]
     except expat.ExpatError as error:
         return fields, [f"XMP: broken XML ({error})"]
+    except Exception as error:  # Python's codecs, for the encoding that the packet declares, raise whatever they like
+        return fields, [f"XMP: cannot be read ({type(error).__name__}: {error})"]
     return fields, []
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from deepfake_tf.config import TrainingConfig
 from deepfake_tf.networks import build_model
+from deepfake_tf.run_directory import check_new
+from deepfake_tf.writing import whole_file, write_whole
 
 AVERAGE_FILE = "average.json"  # in RUN_DIR: of which runs, and how much of each
 _SPLIT_FILES = ("train_files.txt", "validation_files.txt")
@@ -38,8 +40,7 @@ def average_runs(first: str | Path, second: str | Path, share: float, run_dir: s
     first, second, run_dir = Path(first), Path(second), Path(run_dir)
     if not 0 <= share <= 1:
         raise ValueError(f"share must be between 0 and 1. Received: share={share}")
-    if (run_dir / "config.json").exists():
-        raise FileExistsError(f"{run_dir} holds a run already. Name another --run-dir.")
+    check_new(run_dir, resumable=False)
     for folder in (first, second):
         if not (folder / "best.weights.h5").is_file():
             raise FileNotFoundError(f"No run directory: {folder / 'best.weights.h5'} does not exist.")
@@ -48,7 +49,7 @@ def average_runs(first: str | Path, second: str | Path, share: float, run_dir: s
     if shapes[0] != shapes[1]:
         raise ValueError(f"Only runs of one network and image size can be averaged. Received: {shapes[0]}, {shapes[1]}")
     for file in _SPLIT_FILES:
-        if (first / file).read_text() != (second / file).read_text():
+        if (first / file).read_bytes() != (second / file).read_bytes():
             raise ValueError(f"The runs were trained on unlike splits: {first / file} and {second / file} differ.")
     model = build_model(*shapes[0])
     arrays = []
@@ -60,9 +61,9 @@ def average_runs(first: str | Path, second: str | Path, share: float, run_dir: s
     for file in (*_SPLIT_FILES, "data.json"):
         if (second / file).is_file():
             shutil.copyfile(second / file, run_dir / file)
-    (run_dir / AVERAGE_FILE).write_text(
-        json.dumps({str(first): round(1 - share, 6), str(second): share}, indent=2) + "\n"
-    )
-    model.save_weights(run_dir / "best.weights.h5")
-    (run_dir / "config.json").write_text(configs[1].to_json())  # last: with it this is a run
+    shares = {str(first): round(1 - share, 6), str(second): share}
+    write_whole(run_dir / AVERAGE_FILE, json.dumps(shares, indent=2) + "\n")
+    with whole_file(run_dir / "best.weights.h5") as temporary:
+        model.save_weights(temporary)
+    write_whole(run_dir / "config.json", configs[1].to_json())  # last: with it this is a run
     return run_dir / "best.weights.h5"

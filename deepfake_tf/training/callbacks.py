@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from deepfake_tf.output.tables import format_csv
 from deepfake_tf.training.plots import plot_learning_curves
+from deepfake_tf.writing import whole_file, write_whole
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -78,9 +79,7 @@ class Checkpoint(keras.callbacks.Callback):
         return self._run_dir / f"checkpoint-{self.epoch}.weights.h5"
 
     def _write_state(self) -> None:
-        temporary = self._state_file.with_suffix(".new")
-        temporary.write_text(json.dumps(self._state, indent=2) + "\n")
-        os.replace(temporary, self._state_file)
+        write_whole(self._state_file, json.dumps(self._state, indent=2) + "\n")
 
 
 def _plain(value):
@@ -107,10 +106,9 @@ class BestWeights(keras.callbacks.Callback):
         if logs["val_loss"] >= self.best:
             return
         self.best = logs["val_loss"]
-        temporary = self._path.with_name("new.weights.h5")
-        # Not of the compiled model: its optimiser's state would triple the file.
-        keras.Model(self.model.input, self.model.output).save_weights(temporary)
-        os.replace(temporary, self._path)
+        with whole_file(self._path) as temporary:
+            # Not of the compiled model: its optimiser's state would triple the file.
+            keras.Model(self.model.input, self.model.output).save_weights(temporary)
 
 
 class History(keras.callbacks.Callback):
@@ -125,7 +123,7 @@ class History(keras.callbacks.Callback):
         if self._file.exists():
             with self._file.open(newline="") as file:
                 rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-            self._rows = rows[:first_epoch]
+            self._rows = [{**row, "epoch": int(row["epoch"])} for row in rows[:first_epoch]]
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.time()
@@ -134,10 +132,6 @@ class History(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, **{name: round(float(value), 6) for name, value in logs.items()}}
         row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self._rows.append({**row, "seconds": round(time.time() - self._started, 1)})
-        temporary = self._file.with_suffix(".new")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._rows[-1])
-            writer.writeheader()
-            writer.writerows(self._rows)
-        os.replace(temporary, self._file)
+        columns = list(self._rows[-1])
+        write_whole(self._file, format_csv([columns, *([row[name] for name in columns] for row in self._rows)]))
         plot_learning_curves(self._rows, self._run_dir / "learning_curves.png")

@@ -83,6 +83,23 @@ class Workers:
 ALONE = Workers()
 
 
+def check_strategy(strategy: str) -> None:
+    """Whether `start` can begin with a strategy; nothing is joined yet.
+
+    Raises:
+        ValueError: the strategy is unknown, is without the JAX backend, or TF_CONFIG is missing or not understood.
+    """
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}. Received: strategy={strategy!r}")
+    if strategy != "none" and keras.backend.backend() != "jax":
+        raise ValueError(
+            f"--strategy {strategy} needs Keras's JAX backend: pip install 'deepfake-tf[jax]', and KERAS_BACKEND=jax. "
+            f"Received: KERAS_BACKEND={keras.backend.backend()}"
+        )
+    if strategy == "multiworker":
+        read_tf_config(os.environ.get("TF_CONFIG", ""))
+
+
 def start(strategy: str) -> Workers:
     """Join the other processes, before anything is computed.
 
@@ -91,17 +108,11 @@ def start(strategy: str) -> Workers:
             cores; "multiworker": all devices of all the processes that the environment variable TF_CONFIG names.
 
     Raises:
-        ValueError: a strategy without the JAX backend, TF_CONFIG is missing or not understood, or no TPU is there.
+        ValueError: as `check_strategy`, or no TPU is there.
     """
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}. Received: strategy={strategy!r}")
+    check_strategy(strategy)
     if strategy == "none":
         return ALONE
-    if keras.backend.backend() != "jax":
-        raise ValueError(
-            f"--strategy {strategy} needs Keras's JAX backend: pip install 'deepfake-tf[jax]', and KERAS_BACKEND=jax. "
-            f"Received: KERAS_BACKEND={keras.backend.backend()}"
-        )
     import jax
 
     if strategy == "multiworker" and not jax.distributed.is_initialized():

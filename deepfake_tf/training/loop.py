@@ -27,9 +27,12 @@ import numpy as np
 from deepfake_tf.config import FAKE, REAL, TrainingConfig
 from deepfake_tf.data.examples import Examples, split_validation
 from deepfake_tf.networks import build_model
-from deepfake_tf.networks.pretrained import load_pretrained
+from deepfake_tf.networks.pretrained import check_weights, load_pretrained
+from deepfake_tf.run_directory import CONFIG_FILE, check_new, check_resumable, read_names, write_names
+from deepfake_tf.text import plural, printable
 from deepfake_tf.training import distribution
 from deepfake_tf.training.callbacks import BestWeights, Checkpoint, History
+from deepfake_tf.writing import write_whole
 
 if TYPE_CHECKING:
     from deepfake_tf.data import in_memory, pipeline
@@ -71,19 +74,20 @@ def train(
     data = _data_module()
     workers = distribution.start(strategy)
     if resume:
-        config = _read_config(run_dir)
-    elif workers.is_chief and (run_dir / "config.json").exists():
-        raise FileExistsError(f"{run_dir} holds a run already. Go on with it by --resume, or name another --run-dir.")
+        check_resumable(run_dir, (CONFIG_FILE,))
+        config = TrainingConfig.from_file(run_dir / CONFIG_FILE)
+    elif workers.is_chief:
+        check_new(run_dir, (CONFIG_FILE,))
     if config.batch_size % workers.devices:
         raise ValueError(
-            f"The batch must divide by the {workers.devices} devices. Received: batch_size={config.batch_size}"
+            f"The batch must divide by {plural(workers.devices, 'device')}. Received: batch_size={config.batch_size}"
         )
     _set_seed(config.seed)
     share = {"workers": workers} if workers.distributed else {}
     unmarked = examples.take(np.flatnonzero(np.array(examples.splits) != "test"))
     images = data.DecodedImages(unmarked, config.image_size, "reading images", **share)
     for name, error in images.errors.items():
-        print(f"left out: {name}: {error}")
+        print(f"left out: {printable(name)}: {printable(error)}")
     train_indices, validation_indices = split_validation(
         images.examples.labels, images.digests, config.validation_fraction, config.split_seed
     )
@@ -100,7 +104,7 @@ def train(
         _copy_state(run_dir, output_dir)
     checkpoint = Checkpoint(output_dir)
     if checkpoint.epoch >= config.epochs or checkpoint.stopped:
-        print(f"{run_dir} has finished its {checkpoint.epoch} epochs")
+        print(f"{run_dir} has finished its {plural(checkpoint.epoch, 'epoch')}")
         return run_dir / "best.weights.h5"
     model = _build(config)
     if not checkpoint.epoch:
@@ -149,6 +153,21 @@ def train(
     return run_dir / "best.weights.h5"
 
 
+def check_start(strategy: str, weights: str) -> None:
+    """Whether a training can start here; before its data are read.
+
+    Args:
+        strategy: str, as for `train`.
+        weights: str. `TrainingConfig.weights`.
+
+    Raises:
+        ValueError, FileNotFoundError: each says what was received and what to do.
+    """
+    distribution.check_strategy(strategy)
+    _data_module()
+    check_weights(weights)
+
+
 def _data_module():
     """The module that reads, shuffles and augments, by Keras's backend: `data.pipeline` or `data.in_memory`."""
     backend = keras.backend.backend()
@@ -194,32 +213,26 @@ def class_weights(labels: np.ndarray) -> dict[int, float] | None:
     return {label: len(labels) / (2.0 * counts[label]) for label in (REAL, FAKE)}
 
 
-def _read_config(run_dir: Path) -> TrainingConfig:
-    config_file = run_dir / "config.json"
-    if not config_file.is_file():
-        raise FileNotFoundError(f"Nothing to resume: {config_file} does not exist. Start without --resume.")
-    return TrainingConfig.from_file(config_file)
-
-
 def _start_run(
     run_dir: Path, config: TrainingConfig, files: Mapping[str, Sequence[str]], source: Mapping[str, Any] | None
 ) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
     for file, names in files.items():
-        (run_dir / file).write_text("\n".join(names) + "\n")
+        write_names(run_dir / file, names)
     if source:
-        (run_dir / "data.json").write_text(json.dumps(source, indent=2) + "\n")
-    (run_dir / "config.json").write_text(config.to_json())  # last: with it the run can be resumed
+        write_whole(run_dir / "data.json", json.dumps(source, indent=2) + "\n")
+    write_whole(run_dir / "config.json", config.to_json())  # last: with it the run can be resumed
 
 
 def _check_files(run_dir: Path, files: Mapping[str, Sequence[str]]) -> None:
     """A run resumed on other data would validate on images that it was trained on."""
     for file, names in files.items():
-        recorded = (run_dir / file).read_text().splitlines()
-        if recorded != list(names):
+        recorded, received = read_names(run_dir / file), [printable(name) for name in names]
+        if recorded != received:
             raise ValueError(
-                f"The data are not those of the run: {run_dir / file} names {len(recorded)} images. Received: "
-                f"{len(names)}, {len(set(names) - set(recorded))} of them new. Resume with the same --data."
+                f"The data are not those of the run: {run_dir / file} names {plural(len(recorded), 'image')}. "
+                f"Received: {len(received):,}, {len(set(received) - set(recorded)):,} of them new. "
+                f"Resume with the same --data."
             )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepfake_tf.output.tables import write_whole
+from deepfake_tf.writing import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -79,6 +79,12 @@ def test_sizes_that_differ_by_class_are_said(write_images):
     assert checks["metadata shortcut"].verdict == "stop"
 
 
+def test_sizes_are_held_against_the_network_to_train(without_model):
+    for image_size in (64, 224):
+        sizes = by_name(auditing.audit(make(4), thorough=False, image_size=image_size))["sizes"]
+        assert f"smaller than the network's {image_size} x {image_size}." in sizes.finding
+
+
 def test_report_is_complete_and_self_contained(without_model, tmp_path):
     hostile = "<script>alert(1)</script>\x1b[31m{}.png"
     audit = auditing.audit(make(40, name=hostile), against=make(40, name=hostile))

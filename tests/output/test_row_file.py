@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from deepfake_tf.engines.detector import Prediction
 from deepfake_tf.output.row_file import RowFile
 from deepfake_tf.output.tables import format_predictions
+from deepfake_tf.text import as_cell, as_utf8
 
 
 def prediction(file: str, error: str = "") -> Prediction:
@@ -34,11 +36,27 @@ def files_in(text: str, row_format: str) -> list[str]:
     return [json.loads(line)["file"] for line in text.splitlines()]
 
 
-NAMES = ["a.png", "with, comma.png", 'with "quotes".png', "two\nlines.png", "ümläut.png", "bytes\udcff.png"]
+def written(names: list[str], row_format: str) -> list[str]:
+    """As a reader of the file finds them."""
+    return [as_cell(as_utf8(name)) if row_format == "csv" else as_utf8(name) for name in names]
+
+
+NAMES = [
+    "a.png",
+    "with, comma.png",
+    'with "quotes".png',
+    "two\nlines.png",
+    "ümläut.png",
+    "bytes\udcff.png",
+    r"bytes\xff.png",  # the one before, as it is written
+    "=formula.png",
+    "'=formula.png",  # the one before, as it is written in CSV
+    *(f"a{separator}b.png" for separator in "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"),
+]
 
 
 def read(path) -> str:
-    return path.read_bytes().decode("utf-8", "surrogateescape")
+    return path.read_bytes().decode("utf-8")
 
 
 @pytest.mark.parametrize("row_format", ["jsonl", "csv"])
@@ -59,7 +77,7 @@ def test_a_cut_run_goes_on_and_writes_nothing_twice(tmp_path, row_format, cut):
     part.write_bytes(part.read_bytes()[:-cut])
     held = write(output, row_format, NAMES, resume=True)
     assert held == set(NAMES[:4])
-    assert files_in(read(output), row_format) == NAMES
+    assert files_in(read(output), row_format) == written(NAMES, row_format)
     assert not part.exists()
 
 
@@ -68,7 +86,60 @@ def test_a_complete_file_takes_more_rows(tmp_path, row_format):
     output = tmp_path / "rows"
     write(output, row_format, NAMES[:2])
     assert write(output, row_format, NAMES, resume=True) == set(NAMES[:2])
-    assert files_in(read(output), row_format) == NAMES
+    assert files_in(read(output), row_format) == written(NAMES, row_format)
+
+
+@pytest.mark.parametrize("row_format", ["jsonl", "csv"])
+def test_every_name_is_known_again_and_none_taken_for_another(tmp_path, row_format):
+    output = tmp_path / "rows"
+    for count in range(len(NAMES)):
+        held = write(output, row_format, NAMES[: count + 1], resume=count > 0)
+        assert held == set(NAMES[:count])
+
+
+@pytest.mark.parametrize("row_format", ["jsonl", "csv"])
+def test_a_cut_within_a_character_loses_that_row_only(tmp_path, row_format):
+    output, part = tmp_path / "rows", tmp_path / "rows.part"
+    write(output, row_format, ["a.png", "ü.png"], finish=False)
+    content = part.read_bytes()
+    part.write_bytes(content[: content.index("ü".encode()) + 1])
+    assert write(output, row_format, ["a.png", "ü.png"], resume=True) == {"a.png"}
+    assert files_in(read(output), row_format) == ["a.png", "ü.png"]
+
+
+def test_what_is_in_the_way_is_said_before_anything_is_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path, tmp_path / "file" / "rows.csv"):
+        with pytest.raises(OSError, match="--output"):
+            RowFile(output, "csv")
+    with pytest.raises(ValueError, match="--resume needs a file.*/dev/null"):
+        RowFile("/dev/null", "csv", resume=True)
+    RowFile(tmp_path / "rows.csv", "csv")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_rows_with_other_fields_are_refused_before_the_first_is_scored(tmp_path):
+    for row_format in ("csv", "jsonl"):
+        output = tmp_path / f"rows.{row_format}"
+        write(output, row_format, ["a.png"])
+        with pytest.raises(ValueError, match="error, not .*error, provenance"):
+            RowFile(output, row_format, resume=True, more=["provenance"])
+
+
+def test_a_link_stays_one_and_a_pipe_gets_the_rows(tmp_path):
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "link.csv"
+    link.symlink_to("there/rows.csv")
+    write(link, "csv", ["a.png"])
+    assert link.is_symlink()
+    assert files_in(read(tmp_path / "there" / "rows.csv"), "csv") == ["a.png"]
+    assert write(link, "csv", ["a.png", "b.png"], resume=True) == {"a.png"}
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["rows.csv"]
+    reader, writer = os.pipe()
+    write(f"/dev/fd/{writer}", "jsonl", ["a.png", "b.png"])
+    os.close(writer)
+    with open(reader, encoding="utf-8") as stream:
+        assert files_in(stream.read(), "jsonl") == ["a.png", "b.png"]
 
 
 def test_errors_of_earlier_rows_are_counted(tmp_path):

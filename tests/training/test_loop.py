@@ -203,6 +203,8 @@ def test_run_cut_between_network_and_note_resumes_as_if_it_had_not_been_cut(
     # The configuration is the run's own, whatever is given.
     train(examples, TrainingConfig(epochs=50), tmp_path, resume=True)
     assert_same_history(tmp_path, finished_run)
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["epoch", "1", "2", "3"]  # as before the cut, no 1.0
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-3.weights.h5"]
     networks = [load_network(run_dir / "checkpoint-3.weights.h5") for run_dir in (tmp_path, finished_run)]
     for weight, expected in zip(networks[0].weights, networks[1].weights):
@@ -286,7 +288,9 @@ def test_unreadable_images_are_left_out_and_named(monkeypatch, tmp_path, capsys)
     examples = make_examples(16, 16)
     examples.files[5] = b"no image"
     train(examples, COSINE, tmp_path)
-    assert "left out: 5.png: " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "left out: 5.png: " in printed
+    assert "{{" not in printed
     assert "5.png" not in (tmp_path / "train_files.txt").read_text().splitlines()
 
 

@@ -42,9 +42,9 @@ from typing import Any
 
 from deepfake_tf.config import RECIPE_NAMES, TrainingConfig
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.output.tables import write_whole
-
-RECIPE_FILE = "recipe.json"  # in RUN_DIR: the stages' configurations, for --resume
+from deepfake_tf.run_directory import RECIPE_FILE, check_new
+from deepfake_tf.text import plural
+from deepfake_tf.writing import write_whole
 
 _STAGED = TrainingConfig(
     batch_size=64,
@@ -168,7 +168,8 @@ def resume_stages(
     for number, (config, stage_dir) in enumerate(zip(configs, stage_dirs)):
         if Checkpoint(stage_dir).stopped:
             continue
-        print(f"stage {number + 1} of {len(configs)}: {config.image_size} px, {config.epochs} epochs, in {stage_dir}")
+        length = plural(config.epochs, "epoch")
+        print(f"stage {number + 1} of {len(configs)}: {config.image_size} px, {length}, in {stage_dir}")
         train(examples, config, stage_dir, (stage_dir / "config.json").exists(), source, strategy)
     return run_dir / "best.weights.h5"
 
@@ -183,11 +184,7 @@ def _stage_dirs(run_dir: Path, count: int) -> list[Path]:
 
 
 def _write_plan(stages: Sequence[TrainingConfig], run_dir: Path, source: Mapping[str, Any] | None) -> None:
-    for file in (RECIPE_FILE, "config.json"):
-        if (run_dir / file).exists():
-            raise FileExistsError(
-                f"{run_dir} holds a run already. Go on with it by --resume, or name another --run-dir."
-            )
+    check_new(run_dir)
     stage_dirs = _stage_dirs(run_dir, len(stages))
     configs = [stages[0]]
     for config, before in zip(stages[1:], stage_dirs):

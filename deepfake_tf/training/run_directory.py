@@ -1,0 +1,55 @@
+"""What a run directory holds, and whether one can begin or go on there: light, so that it is asked before slow work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deepfake_tf.text import printable
+from deepfake_tf.writing import check_folder, write_whole
+
+CONFIG_FILE = "config.json"  # of one training, or of a recipe's last stage
+RECIPE_FILE = "recipe.json"  # the stages' configurations of a recipe
+RUN_FILES = (CONFIG_FILE, RECIPE_FILE)
+
+
+def check_new(run_dir: str | Path, files: Sequence[str] = RUN_FILES, resumable: bool = True) -> None:
+    """Whether a run can begin there.
+
+    Args:
+        run_dir: str or Path.
+        files: what of `RUN_FILES` makes it a run; a recipe's last stage begins where the recipe's file is.
+        resumable: bool. Whether the message may advise --resume.
+
+    Raises:
+        FileExistsError: it holds a run.
+        OSError: it is no folder, or may not be written to.
+    """
+    if any((Path(run_dir) / file).exists() for file in files):
+        advice = "Go on with it by --resume, or name" if resumable else "Name"
+        raise FileExistsError(f"{run_dir} holds a run already. {advice} another --run-dir.")
+    check_folder(run_dir, "--run-dir")
+
+
+def check_resumable(run_dir: str | Path, files: Sequence[str] = RUN_FILES) -> None:
+    """Whether there is a run to go on with.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it may not be written to.
+    """
+    if not any((Path(run_dir) / file).is_file() for file in files):
+        raise FileNotFoundError(
+            f"Nothing to resume: {Path(run_dir) / CONFIG_FILE} does not exist. Start without --resume."
+        )
+    check_folder(run_dir, "--run-dir")
+
+
+def write_names(file: Path, names: Sequence[str]) -> None:
+    """A name a line, as `text.printable` writes it, so that a line break in a name ends no line."""
+    write_whole(file, "".join(f"{printable(name)}\n" for name in names))
+
+
+def read_names(file: Path) -> list[str]:
+    """What `write_names` wrote: compare it with names as `text.printable` writes them."""
+    return file.read_text(encoding="utf-8").split("\n")[:-1]
