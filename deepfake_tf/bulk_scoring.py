@@ -29,7 +29,9 @@ except ImportError as error:
     raise ImportError("bulk scoring needs Apache Beam: pip install 'deepfake-tf[beam]'") from error
 
 from deepfake_tf.config import MAX_FILE_BYTES
+from deepfake_tf.files import reason_of
 from deepfake_tf.inference.detector import BATCH_SIZE, Detector, Prediction, find_model
+from deepfake_tf.inference.texts import unexpected
 from deepfake_tf.output import format_predictions
 
 FORMATS = ("jsonl", "parquet")
@@ -173,12 +175,19 @@ def read_image(name: bytes) -> tuple[tuple[bytes, str], bytes]:
 
     The empty image goes through the model like the others: one way for every file, so that none is lost.
     """
+    path = _text(name)
+    if (
+        os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+    ):  # a pipe would be waited on, a device read without end
+        return (name, "not a regular file"), b""
     try:
         # A name such as photo.jpg.gz is what it says, not an archive to unpack.
-        with FileSystems.open(_text(name), compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             return (name, ""), file.read(MAX_FILE_BYTES + 1)
     except OSError as error:  # Beam's own for other file systems, BeamIOError, is one too
-        return (name, (error.strerror or str(error)).lower()), b""
+        return (name, reason_of(error)), b""
+    except Exception as error:  # each file system has its own
+        return (name, unexpected(error)), b""
 
 
 class _Sort(beam.DoFn):

@@ -18,7 +18,7 @@ import numpy as np
 
 from deepfake_tf.config import LABEL_INVALID, MAX_FILE_BYTES, VERDICT_UNCERTAIN
 from deepfake_tf.files import read_file, reason_of, too_large
-from deepfake_tf.inference.texts import unexpected
+from deepfake_tf.inference.texts import ERROR_DAMAGED, unexpected
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -327,8 +327,8 @@ def _prediction(rows: dict[str, np.ndarray], index: int, file: str, error: str) 
         in_domain=bool(rows["in_domain"][index]),
         verdict=text("verdict") if not error else VERDICT_UNCERTAIN,
         reason=text("reason"),
-        width=int(rows["width"][index]),
-        height=int(rows["height"][index]),
+        width=max(0, int(rows["width"][index])),  # models of earlier versions say what a broken header states
+        height=max(0, int(rows["height"][index])),
         error=error or text("error"),
     )
 
@@ -404,13 +404,16 @@ def _encode_pillow(image: PIL.Image.Image) -> tuple[bytes, str, str]:
     from deepfake_tf.inference.reading import check_size
     from deepfake_tf.pictures import encode_bmp, to_rgb
 
-    file = str(getattr(image, "filename", "") or "")
     if error := check_size(*image.size):
-        return b"", file, error
+        return b"", "", error
     try:
-        return encode_bmp(to_rgb(image)), file, ""
-    except Exception as error:  # it may be decoded only now, from a damaged file
-        return b"", file, unexpected(error)
+        return encode_bmp(to_rgb(image)), "", ""
+    except ValueError as error:  # values outside of every known range
+        return b"", "", str(error)
+    except (OSError, SyntaxError):  # it may be decoded only now, from a damaged file
+        return b"", "", ERROR_DAMAGED
+    except Exception as error:
+        return b"", "", unexpected(error)
 
 
 def encode_array(pixels: np.ndarray) -> bytes:

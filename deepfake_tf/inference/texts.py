@@ -38,9 +38,14 @@ def unexpected(error: Exception) -> str:
     return f"{_UNEXPECTED}{type(error).__name__}" + (f": {words}" if words else "")
 
 
+def is_unexpected(error: str) -> bool:
+    """Whether a row's error is of `unexpected`."""
+    return error.startswith(_UNEXPECTED)
+
+
 def count_unexpected(errors: Iterable[str]) -> str:
     """How many of the rows' errors are such, a line for the terminal; empty where none is."""
-    names = Counter(error.split()[1].rstrip(":") for error in errors if error.startswith(_UNEXPECTED))
+    names = Counter(error.split()[1].rstrip(":") for error in errors if is_unexpected(error))
     if not names:
         return ""
     found = ", ".join(f"{count} {name}" for name, count in names.most_common())
