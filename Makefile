@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo app test check format notebooks clean
+.PHONY: demo app test cases check format notebooks clean
 
 demo: $(VENV)/.installed-lite
 	$(BIN)/deepfake-tf demo
@@ -13,6 +13,9 @@ app: $(VENV)/.installed-full
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+cases: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m cases
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

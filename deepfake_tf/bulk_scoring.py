@@ -29,8 +29,10 @@ except ImportError as error:
     raise ImportError("bulk scoring needs Apache Beam: pip install 'deepfake-tf[beam]'") from error
 
 from deepfake_tf.config import MAX_FILE_BYTES
+from deepfake_tf.contract import unexpected
 from deepfake_tf.engines.detector import BATCH_SIZE, Detector, Prediction, check_engine, engine_of, find_model
 from deepfake_tf.output.tables import format_predictions
+from deepfake_tf.reading.files import reason_of
 from deepfake_tf.text import as_utf8, plural
 
 FORMATS = ("jsonl", "parquet")
@@ -175,12 +177,19 @@ def read_image(name: bytes) -> tuple[tuple[bytes, str], bytes]:
 
     The empty image goes through the model like the others: one way for every file, so that none is lost.
     """
+    path = _text(name)
+    if (
+        os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+    ):  # a pipe would be waited on, a device read without end
+        return (name, "not a regular file"), b""
     try:
         # A name such as photo.jpg.gz is what it says, not an archive to unpack.
-        with FileSystems.open(_text(name), compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             return (name, ""), file.read(MAX_FILE_BYTES + 1)
     except OSError as error:  # Beam's own for other file systems, BeamIOError, is one too
-        return (name, (error.strerror or str(error)).lower()), b""
+        return (name, reason_of(error)), b""
+    except Exception as error:  # each file system has its own
+        return (name, unexpected(error)), b""
 
 
 class _Sort(beam.DoFn):

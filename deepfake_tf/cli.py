@@ -15,12 +15,21 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepfake_tf import __version__
-from deepfake_tf.config import IMAGE_EXTENSIONS, MODEL_NAMES, RECIPE_NAMES, STRATEGIES, TrainingConfig
+from deepfake_tf.config import (
+    IMAGE_EXTENSIONS,
+    MODEL_NAMES,
+    RECIPE_NAMES,
+    STRATEGIES,
+    TRANSCODED_EXTENSIONS,
+    TrainingConfig,
+)
+from deepfake_tf.contract import count_unexpected, is_unexpected
+from deepfake_tf.reading.files import is_image_file, read_file
 from deepfake_tf.text import plural, printable
 from deepfake_tf.writing import check_file, check_folder, is_stream, write_whole
 
@@ -254,13 +263,14 @@ def explain(options: argparse.Namespace) -> int:
     with without_keras():
         detector = Detector(options.model, engine=options.engine)
     explanations = detector.explain(paths)
-    encoded = [b"" if item.prediction.error else Path(item.prediction.file).read_bytes() for item in explanations]
+    encoded = [b"" if item.prediction.error else read_file(item.prediction.file) for item in explanations]
     write_whole(options.output, draw_sheet(explanations, encoded))
     for item in explanations:
         if item.prediction.error:
             print(f"{printable(item.prediction.file)}: {printable(item.prediction.error)}", file=sys.stderr)
     if not is_stream(options.output):  # among the picture's bytes, perhaps
         print(f"wrote {options.output}")
+    _say_unexpected(item.prediction.error for item in explanations)
     return EXIT_SOME_FAILED if has_errors(item.prediction for item in explanations) else EXIT_OK
 
 
@@ -278,6 +288,7 @@ def inspect(options: argparse.Namespace) -> int:
         _write_data(json_text([report.to_dict() for report in reports], indent=2) + "\n")
     else:
         print(provenance.format_table(reports))
+    _say_unexpected(report.error for report in reports)
     return EXIT_SOME_FAILED if any(report.error for report in reports) else EXIT_OK
 
 
@@ -342,7 +353,7 @@ def audit(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     from deepfake_tf.detectors.cifake import recipes
     from deepfake_tf.output.progress import say
-    from deepfake_tf.run_directory import check_new, check_resumable
+    from deepfake_tf.training.run_directory import check_new, check_resumable
 
     run_dir = Path(options.run_dir)
     names = [field.name for field in dataclasses.fields(TrainingConfig)]
@@ -381,7 +392,7 @@ def train(options: argparse.Namespace) -> int:
 
 
 def average(options: argparse.Namespace) -> int:
-    from deepfake_tf.run_directory import check_new
+    from deepfake_tf.training.run_directory import check_new
 
     check_new(options.run_dir, resumable=False)  # before Keras is loaded
     from deepfake_tf.training.averaging import average_runs
@@ -502,7 +513,7 @@ def _benchmark_everything(options: argparse.Namespace) -> int:
 
 
 def expand_paths(patterns: Sequence[str]) -> list[str]:
-    """Files as given, folders searched for image files, globs matched; in a steady order.
+    """Files as given, folders searched for image files (see `is_image_file`), globs matched; in a steady order.
 
     Raises:
         ValueError: a folder holds no images, or a glob matches nothing.
@@ -511,9 +522,10 @@ def expand_paths(patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            found = sorted(str(file) for file in path.rglob("*") if _is_image(file))
+            found = sorted(str(file) for file in path.rglob("*") if is_image_file(file))
             if not found:
-                raise ValueError(f"no image files ({', '.join(IMAGE_EXTENSIONS)}) in folder {pattern}")
+                names = ", ".join(IMAGE_EXTENSIONS + TRANSCODED_EXTENSIONS)
+                raise ValueError(f"no image files ({names}) in folder {pattern}")
         elif path.exists() or not glob.has_magic(pattern):
             found = [pattern]  # a missing file becomes a row with an error
         else:
@@ -522,10 +534,6 @@ def expand_paths(patterns: Sequence[str]) -> list[str]:
                 raise ValueError(f"nothing matches {pattern}")
         paths += found
     return list(dict.fromkeys(paths))
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_EXTENSIONS and not file.is_dir()
 
 
 def _predict_and_print(
@@ -561,6 +569,7 @@ def _predict_and_print(
     if evidence and output_format == "table":
         for prediction, row in zip(predictions, evidence):
             print(f"{printable(prediction.file)}: {row['provenance']}", file=sys.stderr)
+    _say_unexpected(prediction.error for prediction in predictions)
     return EXIT_SOME_FAILED if has_errors(predictions) else EXIT_OK
 
 
@@ -575,6 +584,7 @@ def _predict_into_file(
     with rows:
         left = [path for path in paths if path not in rows.files]
         failed = rows.failed > 0
+        errors: list[str] = []
         predictions = detector.predict_iter(left)
         try:
             with progress_bar(len(left), "scoring", "image") as bar:
@@ -582,6 +592,7 @@ def _predict_into_file(
                     evidence = _provenance_fields(batch, options.format) if options.provenance else None
                     rows.write(format_predictions(batch, options.format, evidence))
                     failed |= has_errors(batch)
+                    errors += filter(is_unexpected, (prediction.error for prediction in batch))
                     bar.update(len(batch))
         except BaseException:
             if rows.part:
@@ -594,7 +605,14 @@ def _predict_into_file(
         f"{plural(len(left), 'image')} in {seconds:.1f} s, after {loaded - started:.1f} s to load the model{skipped}",
         file=sys.stderr,
     )
+    _say_unexpected(errors)
     return EXIT_SOME_FAILED if failed else EXIT_OK
+
+
+def _say_unexpected(errors: Iterable[str]) -> None:
+    """What failed in a way that nobody foresaw is in its row; that there were such rows is said here."""
+    if line := count_unexpected(errors):
+        print(line, file=sys.stderr)
 
 
 def _check_submission(paths: Sequence[str], options: argparse.Namespace) -> None:
@@ -620,6 +638,7 @@ def _predict_submission(detector, paths: Sequence[str], options: argparse.Namesp
         if prediction.error:
             reason = f"{printable(prediction.file)}: {prediction.error}"
             print(f"{reason}; answered by the prior: {prior.lower()}", file=sys.stderr)
+    _say_unexpected(prediction.error for prediction in predictions)
     text = format_submission(predictions, options.format, prior)
     if not options.output:
         _write_data(text)

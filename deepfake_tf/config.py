@@ -28,7 +28,30 @@ PIXEL_STD = 0.5
 MAX_PIXELS = 64_000_000  # refused above it, from the header, before anything is decoded
 MAX_FILE_BYTES = 100 * 1024 * 1024  # refused above it, before the file is read
 
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
+TRANSCODED_EXTENSIONS = (".tif", ".tiff", ".avif", ".heic", ".heif", ".hif")  # decoded by Pillow before the model
+OTHER_IMAGE_EXTENSIONS = (  # images too, but not scored: a folder's row says so
+    *(".svg", ".svgz", ".eps", ".psd", ".psb", ".xcf", ".kra", ".jxl", ".jp2", ".j2k", ".jpf", ".jpx", ".jxr", ".dib"),
+    *(
+        ".ico",
+        ".icns",
+        ".tga",
+        ".pbm",
+        ".pgm",
+        ".ppm",
+        ".pnm",
+        ".pcx",
+        ".exr",
+        ".hdr",
+        ".dds",
+        ".qoi",
+        ".bpg",
+        ".apng",
+        ".mpo",
+    ),
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".x3f"),
+    *(".3fr", ".raw", ".heics", ".heifs", ".avifs", ".apng"),
+)
 
 MODEL_NAMES = ("resnet18", "resnet50v2")
 RECIPE_NAMES = ("original", "fast", "best")  # of `recipes`

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +25,7 @@ class Engine(Protocol):
 
 ERROR_EMPTY = "empty file"
 ERROR_UNKNOWN = "not an image in a supported format (JPEG, PNG, GIF, BMP, WebP)"
+ERROR_UNKNOWN_FILE = "not an image in a supported format (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF, HEIC)"  # of `Detector`
 ERROR_NO_SIZE = "the image header is damaged or cut off"
 ERROR_TOO_LARGE = f"too many pixels: at most {MAX_PIXELS // 1_000_000} million are accepted"
 ERROR_DAMAGED = "the image is damaged, cut off, or in a variant of its format that is not supported"
@@ -43,3 +46,26 @@ def reason_for_size(size: str, shortest: int, longest: int | None) -> str:
     else:
         seen = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
     return f"{size} pixels: the model was trained and measured on sides of {seen} pixels"
+
+
+_UNEXPECTED = "unexpected "
+
+
+def unexpected(error: Exception) -> str:
+    """What a row says where something failed that was not foreseen: the exception's name, and its words on one line."""
+    words = " ".join(str(error).split())[:500]
+    return f"{_UNEXPECTED}{type(error).__name__}" + (f": {words}" if words else "")
+
+
+def is_unexpected(error: str) -> bool:
+    """Whether a row's error is of `unexpected`."""
+    return error.startswith(_UNEXPECTED)
+
+
+def count_unexpected(errors: Iterable[str]) -> str:
+    """How many of the rows' errors are such, a line for the terminal; empty where none is."""
+    names = Counter(error.split()[1].rstrip(":") for error in errors if is_unexpected(error))
+    if not names:
+        return ""
+    found = ", ".join(f"{count} {name}" for name, count in names.most_common())
+    return f"errors that were not foreseen: {found}; the rows say in which files"

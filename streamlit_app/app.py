@@ -13,7 +13,13 @@ import scoring
 import streamlit as st
 
 from deepfake_tf import provenance
-from deepfake_tf.config import IMAGE_EXTENSIONS, VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERTAIN
+from deepfake_tf.config import (
+    IMAGE_EXTENSIONS,
+    TRANSCODED_EXTENSIONS,
+    VERDICT_GENERATED,
+    VERDICT_REAL,
+    VERDICT_UNCERTAIN,
+)
 from deepfake_tf.engines.detector import Explanation, Prediction
 from deepfake_tf.output.tables import format_predictions
 from deepfake_tf.text import plural, printable
@@ -51,8 +57,8 @@ def choose_images() -> list[Upload]:
     # New keys empty the widgets, which is the only way to clear an uploader.
     turn = st.session_state.setdefault("turn", 0)
     files = st.file_uploader(
-        "Images: JPEG, PNG, WebP, GIF or BMP",
-        type=[extension[1:] for extension in IMAGE_EXTENSIONS],
+        "Images: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC",
+        type=[extension[1:] for extension in IMAGE_EXTENSIONS + TRANSCODED_EXTENSIONS],
         accept_multiple_files=True,
         key=f"files_{turn}",
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import io
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from deepfake_tf.output.heatmaps import overlay
+from deepfake_tf.reading.pictures import open_image, open_picture
 
 PICTURE_SIDE = 640  # pixels, the longer side of a picture on the page
 _EXIF_ORIENTATION = 0x0112
@@ -37,22 +37,25 @@ def draw_picture(encoded: bytes, heatmap: np.ndarray | None = None, opacity: flo
         opacity: float, 0..1.
 
     Returns:
-        An RGB image, its longer side `PICTURE_SIDE`; small ones enlarged in hard squares. None where Pillow
-        cannot read the file.
+        An RGB image, its longer side `PICTURE_SIDE`; small ones enlarged in hard squares. None where the file
+        cannot be read, or its picture needs more memory than there is.
     """
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            turn = _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
-            image.draft("RGB", (PICTURE_SIDE, PICTURE_SIDE))  # a JPEG is decoded at a fraction of its size
-            picture = image.convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    picture = open_picture(encoded, PICTURE_SIDE)
+    if picture is None:
         return None
-    scale = PICTURE_SIDE / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    picture = picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
     if heatmap is not None:
         picture = overlay(picture, heatmap, opacity)
+    turn = _turn(encoded)
     return picture.transpose(turn) if turn is not None else picture
+
+
+def _turn(encoded: bytes) -> Image.Transpose | None:
+    """What turns the picture upright, by its EXIF; None where nothing does."""
+    try:
+        with open_image(encoded) as image:
+            return _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # parsers of broken metadata raise whatever they stumble over
+        return None
 
 
 def draw_gauge(probability: float, threshold: float | None = None, band: tuple[float, float] | None = None) -> str:

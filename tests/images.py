@@ -74,7 +74,7 @@ def broken_images() -> dict[str, tuple[bytes, str]]:
         "empty.jpg": (b"", "empty file"),
         "text.jpg": (b"this is no image", "not an image"),
         "vector.png": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
-        "tagged.webp": (encode(image, "TIFF"), "not an image"),
+        "icon.webp": (encode(image, "ICO"), "not an image"),
         "cut.jpg": (encode(image, "JPEG")[:1500], "damaged"),
         "cut.png": (encode(image, "PNG")[:1500], "damaged"),
         "cut.gif": (encode(image, "GIF")[:900], "damaged"),

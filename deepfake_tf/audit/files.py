@@ -18,7 +18,9 @@ SMALLEST_SIDE = 8  # pixels
 LARGEST_ASPECT_RATIO = 8.0
 PICTURED = 12  # images of a fault
 LISTED = 50  # files of a fault on the page; audit.json has them all
-_FORMAT_OF_EXTENSION = dict(zip(IMAGE_EXTENSIONS, ("JPEG", "JPEG", "PNG", "GIF", "BMP", "WEBP")))
+_FORMAT_OF_EXTENSION = {suffix: suffix[1:].upper() for suffix in IMAGE_EXTENSIONS} | dict.fromkeys(
+    (".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"
+)
 
 
 def check_files(examples: Examples, readings: Readings) -> Check:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 import html
 import io
-import warnings
-
-from PIL import Image
 
 from deepfake_tf.audit.findings import Audit, Check, Gallery, Plot
 from deepfake_tf.audit.plots import encode
 from deepfake_tf.config import LABEL_NAMES
+from deepfake_tf.reading.pictures import open_picture
 from deepfake_tf.text import plural, printable
 
 PICTURE_SIDE = 96  # pixels on the page
@@ -119,15 +117,10 @@ def _picture(position: int, audit: Audit) -> str:
 
 
 def _thumbnail(file: str | bytes) -> str:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of odd metadata
-            with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-                picture = image.convert("RGB")
-    except Exception:  # decoders of broken files raise whatever they stumble over
-        return '<img alt="cannot be read">'
+    picture = open_picture(file, PICTURE_SIDE, enlarge=False)
+    if picture is None:
+        return '<img alt="cannot be shown">'
     is_small = max(picture.size) < PICTURE_SIDE
-    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG" if is_small else "JPEG", **({} if is_small else {"quality": 85}))
     uri = _data_uri(buffer.getvalue(), "png" if is_small else "jpeg")

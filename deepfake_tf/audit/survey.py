@@ -5,7 +5,9 @@ About 350 bytes an image stay in memory, whatever the size of the images: 35 MB 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import io
 import os
@@ -19,9 +21,12 @@ import imagehash
 import numpy as np
 from PIL import Image, ImageFile, JpegImagePlugin
 
-from deepfake_tf.config import MAX_FILE_BYTES, MAX_PIXELS
+from deepfake_tf.config import MAX_PIXELS
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.output.progress import progress_bar
+from deepfake_tf.reading.files import read_file
+from deepfake_tf.reading.pictures import to_rgb
+from deepfake_tf.reading.pillow_reader import decode
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")  # those that the network's own decoder takes
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I")
@@ -160,10 +165,7 @@ def _read_one(file: str | bytes, thorough: bool) -> np.ndarray | tuple[int, int,
     encoded = file if isinstance(file, bytes) else b""
     try:
         if isinstance(file, str):
-            if (size := os.path.getsize(file)) > MAX_FILE_BYTES:
-                return 0, size, Problem(TOO_LARGE, f"{size} bytes, more than {MAX_FILE_BYTES}")
-            with open(file, "rb") as stream:
-                encoded = stream.read()
+            encoded = read_file(file)
         if not encoded:
             return 0, 0, Problem(EMPTY, "the file is empty")
         return _measure(encoded, thorough)
@@ -176,6 +178,8 @@ def _read_one(file: str | bytes, thorough: bool) -> np.ndarray | tuple[int, int,
         kind = UNREADABLE
         if isinstance(error, (_TooManyPixelsError, Image.DecompressionBombError)):
             kind = TOO_LARGE
+        elif isinstance(error, OSError) and error.errno == errno.EFBIG:
+            return 0, os.path.getsize(file), Problem(TOO_LARGE, error.strerror)
         elif "truncated" in message.lower():
             kind = TRUNCATED
         return _digest(encoded), len(encoded), Problem(kind, message)
@@ -193,9 +197,8 @@ def _measure(encoded: bytes, thorough: bool) -> np.ndarray:
             raise _TooManyPixelsError(f"{width} x {height} pixels, more than {MAX_PIXELS}")
         # Cameras write MPO, a JPEG with more pictures behind it, under the name .jpg: no animation.
         row["animated"] = getattr(image, "is_animated", False) and image.format != "MPO"
-        image.load()
+        rgb = _rgb(image, encoded)
         row["metadata"] = _metadata(image, len(encoded))
-        rgb = _to_rgb(image)
     row["readable"], row["width"], row["height"], row["file_bytes"] = True, width, height, len(encoded)
     row["file_digest"] = _digest(encoded)
     row["pixel_digest"] = _digest(b"%d x %d " % (width, height), rgb.tobytes())
@@ -214,10 +217,13 @@ def _digest(*parts: bytes) -> int:
     return int.from_bytes(digest.digest()[:8], "big")
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip to 255 rather than scale
-        return Image.fromarray((np.asarray(image) // 256).astype(np.uint8)).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+def _rgb(image: ImageFile.ImageFile, encoded: bytes) -> Image.Image:
+    try:
+        return to_rgb(image)
+    except Exception:  # Pillow refuses some files that training reads, such as a JPEG without its end marker
+        with contextlib.suppress(ValueError):
+            return Image.fromarray(decode(encoded))
+        raise
 
 
 def _metadata(image: ImageFile.ImageFile, file_bytes: int) -> tuple[float, ...]:

@@ -185,7 +185,7 @@ def _make_evaluation_batch(all_pixels, all_labels, positions, image_size: int):
 
 
 def resize(pixels, size: int):
-    """As `preprocessing.resize`, on the device: float32 [N, H, W, 3], 0..255 -> [N, size, size, 3], whole numbers."""
+    """As `tensorflow_reader.resize`: float32 [N, H, W, 3], 0..255 -> [N, size, size, 3], whole numbers, on the device."""
     resized = ops.image.resize(
         pixels, (size, size), interpolation="bilinear", antialias=True, data_format="channels_last"
     )
@@ -193,7 +193,7 @@ def resize(pixels, size: int):
 
 
 def normalise(pixels):
-    """As `preprocessing.normalise`: float32, 0..255 -> -1..1."""
+    """As `tensorflow_reader.normalise`: float32, 0..255 -> -1..1."""
     return (pixels / 255.0 - PIXEL_MEAN) / PIXEL_STD
 
 

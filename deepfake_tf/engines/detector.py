@@ -13,20 +13,23 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from deepfake_tf.config import LABEL_INVALID, MAX_FILE_BYTES, VERDICT_UNCERTAIN
+from deepfake_tf.contract import ERROR_DAMAGED, unexpected
+from deepfake_tf.reading.files import read_file, reason_of, too_large
 
 if TYPE_CHECKING:
     import PIL.Image
 
     from deepfake_tf import provenance
 
-    Image = str | os.PathLike[str] | bytes | PIL.Image.Image | np.ndarray
+    Image = str | os.PathLike[str] | bytes | BinaryIO | PIL.Image.Image | np.ndarray
 
 BATCH_SIZE = 32
+BATCH_BYTES = 128 * 2**20  # of encoded images that an engine gets at once, one larger image but for itself
 BATCHES_AT_ONCE = 2
 _ENGINE_CLASSES = {  # engine -> what it needs, the extra that brings that, its module and class
     "saved_model": ("tensorflow", "full", "saved_model", "SavedModelEngine"),
@@ -91,9 +94,16 @@ class Detector:
         detector.predict("photo.jpg").verdict
         detector.predict(["a.png", "b.png"])
 
-    An image is a path (str or path-like), an encoded image (bytes), a `PIL.Image.Image`, or a NumPy array
-    uint8 [H, W, 3] RGB or [H, W] grey, 0..255. A file that cannot be scored gives a prediction with
-    `error`; a wrong argument raises.
+    An image is
+
+    - a path (str or path-like), an encoded image (bytes) or a file object of one, open in binary mode: JPEG, PNG, GIF,
+      BMP, WebP, TIFF, AVIF, and HEIC where pillow-heif is installed;
+    - a `PIL.Image.Image` of any mode; see `deepfake_tf.reading.pictures.to_rgb`;
+    - a NumPy array [H, W, 3] RGB, [H, W, 4] RGB and alpha, [H, W, 1] or [H, W] grey: uint8, 0..255; uint16, 0..65535;
+      or float, 0..1. An array [N, H, W, 1, 3 or 4] is N images, as a list of them is.
+
+    Alpha is dropped. A file or a PIL image that cannot be scored gives a prediction with `error`, whatever went wrong
+    with it; a wrong argument raises.
 
     It may be used from several threads, and pickled: what is unpickled loads the model anew. In a process that was
     forked it raises, because the threads of its engine stay behind: start processes by `spawn`.
@@ -159,7 +169,7 @@ class Detector:
             RuntimeError: in a process that was forked after the Detector was made.
         """
         predictions = list(self.predict_iter(_as_list(images)))
-        return predictions if isinstance(images, (list, tuple)) else predictions[0]
+        return predictions if _are_many(images) else predictions[0]
 
     def predict_iter(self, images: Iterable[Image], batch_size: int = BATCH_SIZE) -> Iterator[Prediction]:
         """Score any number of images as they come, `batch_size` at a time."""
@@ -178,7 +188,7 @@ class Detector:
             for rows, batch in self._run(_as_list(images), BATCH_SIZE, explain=True)
             for index, (file, error) in enumerate(batch)
         ]
-        return explanations if isinstance(images, (list, tuple)) else explanations[0]
+        return explanations if _are_many(images) else explanations[0]
 
     @staticmethod
     def inspect(image: str | Path | bytes, **options: Any) -> provenance.Report:
@@ -193,8 +203,9 @@ class Detector:
         engine_call = self._engine.explain if explain else self._engine.predict
 
         def score(batch):
-            read = [_encode(image) for image in batch]
-            return engine_call([encoded for encoded, _, _ in read]), [rest for _, *rest in read]
+            read = [self._read(image) for image in batch]
+            rows, errors = self._call(engine_call, [encoded for encoded, _, _ in read])
+            return rows, [(file, error or other) for (_, file, error), other in zip(read, errors)]
 
         if isinstance(images, Sequence) and len(images) <= batch_size:
             if images:
@@ -215,6 +226,44 @@ class Detector:
             finally:
                 for future in running:
                     future.cancel()
+
+    def _read(self, image: Image) -> tuple[bytes, str, str]:
+        """(image that the engine takes, file, error). Where there is an error, the image is empty."""
+        encoded, file, error = _encode(image)
+        if not error:
+            encoded, error = self._admit(encoded)
+        return (b"" if error else encoded), file, error
+
+    def _admit(self, encoded: bytes) -> tuple[bytes, str]:
+        from deepfake_tf.reading import admission
+
+        try:
+            return admission.admit(encoded, well_formed=not getattr(self._engine, "ADMITS", False))
+        except Exception as error:
+            return b"", unexpected(error)
+
+    def _call(self, engine_call: Any, encoded: list[bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
+        """The engine's arrays, and for each image the error that it alone could not be scored for."""
+        parts = [self._call_once(engine_call, batch) for batch in _split(encoded)]
+        if len(parts) == 1:
+            return parts[0]
+        rows = {name: np.concatenate([rows[name] for rows, _ in parts]) for name in parts[0][0]}
+        return rows, [error for _, errors in parts for error in errors]
+
+    def _call_once(self, engine_call: Any, encoded: list[bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
+        try:
+            return engine_call(encoded), [""] * len(encoded)
+        except Exception as error:
+            if self.model_dir is None:  # a server's word is about the request, or nobody answers
+                raise
+            if len(encoded) == 1:
+                return engine_call([b""]), [unexpected(error)]  # which raises where the engine itself is broken
+        return self._call_one_by_one(engine_call, encoded)
+
+    def _call_one_by_one(self, engine_call: Any, encoded: list[bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
+        parts = [self._call_once(engine_call, [image]) for image in encoded]
+        rows = {name: np.concatenate([rows[name] for rows, _ in parts]) for name in parts[0][0]}
+        return rows, [error for _, errors in parts for error in errors]
 
 
 def find_model(model: str | os.PathLike[str] | None = None, engine: str = "saved_model") -> Path:
@@ -327,56 +376,124 @@ def _prediction(rows: dict[str, np.ndarray], index: int, file: str, error: str) 
         in_domain=bool(rows["in_domain"][index]),
         verdict=text("verdict") if not error else VERDICT_UNCERTAIN,
         reason=text("reason"),
-        width=int(rows["width"][index]),
-        height=int(rows["height"][index]),
+        width=max(0, int(rows["width"][index])),  # models of earlier versions say what a broken header states
+        height=max(0, int(rows["height"][index])),
         error=error or text("error"),
     )
 
 
+def _are_many(images: Any) -> bool:
+    return isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
+
+
 def _as_list(images: Any) -> list[Image]:
-    return list(images) if isinstance(images, (list, tuple)) else [images]
+    return list(images) if _are_many(images) else [images]
+
+
+def _split(encoded: list[bytes]) -> Iterator[list[bytes]]:
+    """In order, no more than BATCH_BYTES at a time."""
+    batch: list[bytes] = []
+    size = 0
+    for image in encoded:
+        if batch and size + len(image) > BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(image)
+        size += len(image)
+    yield batch
 
 
 def _encode(image: Image) -> tuple[bytes, str, str]:
     """(encoded image, file, error). Where there is an error, the encoded image is empty."""
-    if isinstance(image, bytes):
-        return (b"", "", _too_large(len(image))) if len(image) > MAX_FILE_BYTES else (image, "", "")
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return _checked(bytes(image), "")
     if isinstance(image, (str, os.PathLike)):
-        return _read_file(Path(image))
+        return _read_file(os.fspath(image))
     if isinstance(image, np.ndarray):
-        return _encode_array(image), "", ""
+        return encode_array(image), "", ""
     if hasattr(image, "convert"):  # a PIL image, recognised without importing Pillow
-        return _encode_array(np.asarray(image.convert("RGB"))), "", ""
+        return _encode_pillow(image)
+    if hasattr(image, "read"):
+        return _read_stream(image)
     raise TypeError(
-        f"An image is a path, bytes, a PIL image or a NumPy array uint8 [H, W, 3]. Received: {type(image).__name__}"
+        f"An image is a path, bytes, a file object, a PIL image or a NumPy array. Received: {type(image).__name__}"
     )
 
 
-def _read_file(path: Path) -> tuple[bytes, str, str]:
+def _read_file(path: str) -> tuple[bytes, str, str]:
+    file = str(Path(path))
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            return b"", str(path), _too_large(size)
-        return path.read_bytes(), str(path), ""
+        return read_file(path), file, ""
     except OSError as error:
-        return b"", str(path), (error.strerror or str(error)).lower()
+        return b"", file, reason_of(error)
+    except Exception as error:
+        return b"", file, unexpected(error)
 
 
-def _too_large(size: int) -> str:
-    return f"file too large: {size / 2**20:.0f} MiB, at most {MAX_FILE_BYTES // 2**20} MiB are accepted"
-
-
-def _encode_array(pixels: np.ndarray) -> bytes:
-    """As a BMP: the one lossless form that costs a copy and no compression."""
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)) or not pixels.size:
-        raise ValueError(
-            f"An array must be uint8 [H, W, 3] RGB or [H, W] grey, 0..255, not empty. "
-            f"Received: {pixels.dtype} {list(pixels.shape)}"
+def _read_stream(stream: Any) -> tuple[bytes, str, str]:
+    name = getattr(stream, "name", "")
+    file = name if isinstance(name, str) else ""
+    try:
+        data = stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        return b"", file, reason_of(error)
+    if not isinstance(data, (bytes, bytearray)):
+        raise TypeError(
+            f"A file object must give bytes: open it in binary mode. Received: {type(stream).__name__}, which gives "
+            f"{type(data).__name__}"
         )
-    import io
+    return _checked(bytes(data), file)
+
+
+def _checked(encoded: bytes, file: str) -> tuple[bytes, str, str]:
+    return (b"", file, too_large(len(encoded))) if len(encoded) > MAX_FILE_BYTES else (encoded, file, "")
+
+
+def _encode_pillow(image: PIL.Image.Image) -> tuple[bytes, str, str]:
+    from deepfake_tf.reading.admission import check_size
+    from deepfake_tf.reading.pictures import encode_bmp, to_rgb
+
+    if error := check_size(*image.size):
+        return b"", "", error
+    try:
+        return encode_bmp(to_rgb(image)), "", ""
+    except ValueError as error:  # values outside of every known range
+        return b"", "", str(error)
+    except (OSError, SyntaxError):  # it may be decoded only now, from a damaged file
+        return b"", "", ERROR_DAMAGED
+    except Exception as error:
+        return b"", "", unexpected(error)
+
+
+def encode_array(pixels: np.ndarray) -> bytes:
+    """An array of pixels as an image file: a BMP, the one lossless form that costs a copy and no compression.
+
+    Raises:
+        ValueError: another shape, type or range. Echoes what was received.
+    """
+    received = f"Received: {pixels.dtype} {list(pixels.shape)}"
+    is_float = np.issubdtype(pixels.dtype, np.floating)
+    has_shape = pixels.ndim in (2, 3) and pixels.shape[2:] in ((), (1,), (3,), (4,)) and pixels.size
+    if not has_shape or not (is_float or pixels.dtype in (np.uint8, np.uint16)):
+        raise ValueError(
+            f"An array must be [H, W, 3] RGB, [H, W, 4] RGB and alpha, [H, W, 1] or [H, W] grey, not empty; uint8, "
+            f"uint16 or float in 0..1. {received}"
+        )
+    if pixels.ndim == 3:
+        pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels[:, :, :3]
+    if is_float:
+        low, high = float(pixels.min()), float(pixels.max())
+        if not 0 <= low <= high <= 1:
+            raise ValueError(
+                f"An array of floats must lie in 0..1; divide by 255, or convert it to uint8. {received} with values "
+                f"from {low:g} to {high:g}"
+            )
+        pixels = np.rint(pixels * 255)
+    elif pixels.dtype == np.uint16:
+        pixels = pixels >> 8
 
     import PIL.Image
 
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).convert("RGB").save(buffer, "BMP")
-    return buffer.getvalue()
+    from deepfake_tf.reading.pictures import encode_bmp
+
+    return encode_bmp(PIL.Image.fromarray(np.ascontiguousarray(pixels, np.uint8)).convert("RGB"))

@@ -35,6 +35,8 @@ class TFLiteEngine(abc.ABC):
         ValueError: the file is damaged, no LiteRT model, or not one of ours.
     """
 
+    ADMITS = True  # it brings images into the form that all engines take alike by itself
+
     def __init__(self, model_file: str | os.PathLike[str], num_threads: int | None = None):
         """Load a model.
 

@@ -33,9 +33,9 @@ from deepfake_tf.export.litert import export_litert, export_litert_of_savedmodel
 from deepfake_tf.export.savedmodel import export_savedmodel, freeze, roughness
 from deepfake_tf.networks import HEAD_LAYER, build_model, flip_averaged, with_features
 from deepfake_tf.output.progress import progress_bar
-from deepfake_tf.run_directory import read_names
 from deepfake_tf.text import plural, printable
 from deepfake_tf.training.averaging import AVERAGE_FILE
+from deepfake_tf.training.run_directory import read_names
 
 DOMAIN_TRAINING_IMAGES = 5_000  # of the training split, for the class means and the covariance
 REPRESENTATIVE_IMAGES = 200  # of those, for the ranges of full-integer int8

@@ -279,7 +279,9 @@ def read_images(image_bytes):
 
     pixels, image_format, width, height = tf.cond(count == 1, read_one, read_many)
     status = tf.where(_is_small_enough(width, height), _OK, _TOO_LARGE)
-    status = tf.where((width <= 0) | (height <= 0), _NO_SIZE, status)
+    has_size = (width > 0) & (height > 0)
+    status = tf.where(has_size, status, _NO_SIZE)
+    width, height = tf.where(has_size, width, 0), tf.where(has_size, height, 0)
     status = tf.where(image_format == tensorflow_reader.UNKNOWN, _UNKNOWN, status)
     status = tf.where(image_format == _LOST, _DAMAGED, status)
     status = tf.where(tf.strings.length(image_bytes) == 0, _EMPTY, status)

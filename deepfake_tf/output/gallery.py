@@ -6,10 +6,10 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from deepfake_tf.config import FAKE, LABEL_NAMES, REAL
 from deepfake_tf.data.examples import Examples
+from deepfake_tf.reading.pictures import open_picture
 from deepfake_tf.training.plots import new_figure
 
 PICTURE_SIDE = 64  # pixels, the longer side; smaller images are enlarged in hard squares, so that pixels are seen
@@ -85,15 +85,12 @@ def _draw(
     for axes_row, row, row_captions, title in zip(grid, rows, captions, titles, strict=True):
         axes_row[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
         for axes, index, caption in zip(axes_row, row, row_captions):
-            axes.imshow(_open(examples.files[index]))
+            picture = open_picture(examples.files[index], PICTURE_SIDE)
+            if picture is None:
+                axes.text(0.5, 0.5, "cannot\nbe shown", ha="center", va="center", fontsize=7, transform=axes.transAxes)
+            else:
+                axes.imshow(picture)
             axes.set_title(caption, fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
-
-
-def _open(file: str | bytes) -> Image.Image:
-    with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as picture:
-        scale = PICTURE_SIDE / max(picture.size)
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        return picture.convert("RGB").resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)

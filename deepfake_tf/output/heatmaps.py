@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from deepfake_tf.engines.detector import Explanation
+from deepfake_tf.reading.pictures import open_picture, to_rgb
 from deepfake_tf.text import printable
 
 COLUMNS = 6  # pictures a row of a contact sheet
@@ -43,7 +44,7 @@ def overlay(image: Image.Image, heatmap: np.ndarray, opacity: float = 0.5) -> Im
     values = Image.fromarray(np.asarray(heatmap, np.float32)).resize(image.size, Image.Resampling.BICUBIC)
     strength = np.clip(np.asarray(values), 0.0, 1.0)
     colours = colormaps["inferno"](strength)[..., :3] * 255.0
-    pixels = np.asarray(image.convert("RGB"), np.float64)
+    pixels = np.asarray(to_rgb(image), np.float64)
     weight = (strength * opacity)[..., None]
     return Image.fromarray(np.round(pixels * (1.0 - weight) + colours * weight).astype(np.uint8))
 
@@ -66,13 +67,15 @@ def draw_sheet(explanations: Sequence[Explanation], images: Sequence[bytes]) -> 
         axes.set_axis_off()
     for index, (explanation, encoded) in enumerate(zip(explanations, images, strict=True)):
         row, column = divmod(index, columns)
-        picture = _open(encoded)
         prediction = explanation.prediction
+        picture = open_picture(encoded, PICTURE_SIDE) if not prediction.error else None
         above, below = grid[2 * row, column], grid[2 * row + 1, column]
         above.set_title(
             f"{printable(Path(prediction.file).name)}\n{_caption(prediction)}", fontsize=8, parse_math=False
         )
-        if picture is not None and not prediction.error:
+        if picture is None and not prediction.error:
+            above.text(0.5, 0.5, "cannot be shown", ha="center", va="center", fontsize=8, transform=above.transAxes)
+        elif picture is not None:
             above.imshow(picture)
             below.imshow(overlay(picture, explanation.heatmap))
     buffer = io.BytesIO()
@@ -86,14 +89,3 @@ def _caption(prediction) -> str:
     if not prediction.in_domain:
         return f"{prediction.verdict}: out of domain"
     return f"{prediction.verdict} ({prediction.confidence:.1%} {prediction.label})"
-
-
-def _open(encoded: bytes) -> Image.Image | None:
-    """The picture at sheet size: small ones enlarged in hard squares, so that their pixels are seen."""
-    try:
-        picture = Image.open(io.BytesIO(encoded)).convert("RGB")
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
-        return None
-    scale = PICTURE_SIDE / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)

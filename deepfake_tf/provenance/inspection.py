@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from deepfake_tf.config import LABEL_NAMES
+from deepfake_tf.contract import unexpected
 from deepfake_tf.provenance import content_credentials
 from deepfake_tf.provenance.containers import MAX_CREDENTIAL_BYTES, Metadata, read_metadata
 from deepfake_tf.provenance.findings import (
@@ -63,8 +64,7 @@ def inspect(
     file = printable(name or (str(source) if not isinstance(source, bytes) else "image"))
     try:
         with _opened(source) as stream:
-            metadata = read_metadata(stream)
-            findings = findings_of(metadata.fields)
+            metadata, findings = _read(stream)
             findings += _credential_findings(stream, metadata, trust_list, fetch_remote, check_credentials)
     except content_credentials.TrustListError:  # the caller's mistake
         raise
@@ -149,6 +149,19 @@ def _opened(source: str | Path | bytes) -> Iterator[BinaryIO]:
         raise OSError(str(error)) from error
     with stream:
         yield stream
+
+
+def _read(stream: BinaryIO) -> tuple[Metadata, list[Finding]]:
+    """Whatever a parser stumbles over is a problem of this file, and no exception."""
+    try:
+        metadata = read_metadata(stream)
+        return metadata, findings_of(metadata.fields)
+    except OSError:
+        raise
+    except Exception as failure:
+        metadata = Metadata()
+        metadata.problem(unexpected(failure))
+        return metadata, []
 
 
 def _credential_findings(

@@ -1,6 +1,7 @@
 """The way of an image without TensorFlow: the twin of `deepfake_tf.reading.tensorflow_reader` in NumPy and Pillow.
 
-Same checks in the same order, same errors, same pixels to one grey level; a test holds the two together.
+Same checks in the same order, same errors, same pixels to one grey level; a test holds the two together. What is read
+and what is refused, `admit` decides, for the engines of TensorFlow too; see `well_formed`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import PIL.WebPImagePlugin  # registers WebP: to find it by itself, Image.open w
 
 from deepfake_tf.config import IMAGE_SIZE, MAX_PIXELS
 from deepfake_tf.contract import ERROR_DAMAGED, ERROR_EMPTY, ERROR_NO_SIZE, ERROR_TOO_LARGE, ERROR_UNKNOWN
+from deepfake_tf.reading import well_formed
+from deepfake_tf.reading.pictures import to_rgb
+from deepfake_tf.reading.well_formed import JPEG_END, JPEG_FILLER
 
+_MAGIC_NUMBERS = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "GIF": b"GIF8", "BMP": b"BM"}
 _HEAD_BYTES = 32  # as much as the size of a PNG, BMP or WebP stands in
 _START_OF_FRAME = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers that state a size
-_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}  # JPEG markers that stand alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +32,7 @@ class ReadImage:
 
     Attributes:
         pixels: uint8 [224, 224, 3], RGB 0..255; None where there is an error.
-        width, height: int, pixels, as the header states them; 0 where the image is damaged.
+        width, height: int, pixels; 0 where the image is damaged.
         error: why there are no pixels, else "".
     """
 
@@ -39,20 +43,48 @@ class ReadImage:
 
 
 def read_image(image_bytes: bytes) -> ReadImage:
-    """Check, decode and resize one encoded image. Never raises: what is wrong stands in `error`."""
+    """Check, decode and resize one encoded image.
+
+    Never raises, but for MemoryError: what is wrong stands in `error`.
+    """
+    try:
+        picture, width, height, error = admit(image_bytes)
+        return ReadImage(None if error else resize(_decode(picture)), width, height, error)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow's parsers raise whatever a damaged file makes them trip over
+        return ReadImage(None, 0, 0, ERROR_DAMAGED)
+
+
+def admit(image_bytes: bytes) -> tuple[bytes, int, int, str]:
+    """Whether an encoded image is read, by the rule that all engines share.
+
+    Args:
+        image_bytes: an encoded image, or anything else.
+
+    Returns:
+        The picture alone, as a file that every decoder takes alike (see `well_formed`); its width and height in
+        pixels, 0 where they are not known; and "". Or, where it is refused, the bytes as they came, and why.
+    """
     if not image_bytes:
-        return ReadImage(None, 0, 0, ERROR_EMPTY)
+        return image_bytes, 0, 0, ERROR_EMPTY
     try:
         image_format, width, height = read_header(image_bytes)
         if not image_format:
-            return ReadImage(None, 0, 0, ERROR_UNKNOWN)
+            return image_bytes, 0, 0, ERROR_UNKNOWN
         if width <= 0 or height <= 0:
-            return ReadImage(None, width, height, ERROR_NO_SIZE)
+            return image_bytes, 0, 0, ERROR_NO_SIZE
         if width * height > MAX_PIXELS:
-            return ReadImage(None, width, height, ERROR_TOO_LARGE)
-        return ReadImage(resize(decode(image_bytes)), width, height, "")
-    except Exception:  # Pillow's parsers raise whatever a damaged file makes them trip over
-        return ReadImage(None, 0, 0, ERROR_DAMAGED)
+            return image_bytes, width, height, ERROR_TOO_LARGE
+        picture = _well_formed(image_format, image_bytes)
+        _, width, height = read_header(picture)
+    except MemoryError:
+        raise
+    except Exception:  # as in `read_image`
+        return image_bytes, 0, 0, ERROR_DAMAGED
+    if width * height > MAX_PIXELS:  # a WebP's picture, or a JPEG's second frame header, states another size
+        return image_bytes, width, height, ERROR_TOO_LARGE
+    return picture, width, height, ""
 
 
 def read_header(image_bytes: bytes) -> tuple[str, int, int]:
@@ -65,23 +97,31 @@ def read_header(image_bytes: bytes) -> tuple[str, int, int]:
     Raises:
         ValueError: a JPEG whose headers cannot be followed.
     """
+    image_format = read_format(image_bytes)
     head = image_bytes[:_HEAD_BYTES].ljust(_HEAD_BYTES, b"\0")
-    if head.startswith(b"\xff\xd8\xff"):
+    if image_format == "JPEG":
         return "JPEG", *_jpeg_size(image_bytes)
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+    if image_format == "PNG":
         return "PNG", *struct.unpack_from(">ii", head, 16)
-    if head.startswith(b"GIF8"):
-        return "GIF", *_gif_size(image_bytes, head)
-    if head.startswith(b"BM"):
+    if image_format == "GIF":
+        return "GIF", *_gif_size(image_bytes)
+    if image_format == "BMP":
         width, height = struct.unpack_from("<ii", head, 18)
         return "BMP", width, abs(height)
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "WEBP", *_webp_size(head)
+    if image_format == "WEBP":
+        return "WEBP", *_webp_size(image_bytes)
     return "", 0, 0
 
 
+def read_format(image_bytes: bytes) -> str:
+    """Pillow's name of the format that a file begins like: "JPEG", "PNG", "GIF", "BMP", "WEBP"; "" for any other."""
+    if image_bytes.startswith(b"RIFF"):
+        return "WEBP" if image_bytes[8:12] == b"WEBP" else ""
+    return next((name for name, magic in _MAGIC_NUMBERS.items() if image_bytes.startswith(magic)), "")
+
+
 def decode(image_bytes: bytes) -> np.ndarray:
-    """Decode one image: JPEG, PNG, GIF (its first frame), BMP or WebP.
+    """Decode one image: JPEG, PNG, GIF or WebP (of an animation the first frame), or BMP.
 
     Args:
         image_bytes: an encoded image; check its size with `read_header` first.
@@ -93,20 +133,10 @@ def decode(image_bytes: bytes) -> np.ndarray:
         Exception: of any kind; the bytes are no such image, a truncated one, or in a variant that
             TensorFlow does not decode.
     """
-    image_format, width, height = read_header(image_bytes)
-    if image_format == "BMP":
-        _check_bmp(image_bytes)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of untidy metadata and of size, which is checked here
-        with PIL.Image.open(io.BytesIO(image_bytes), formats=(image_format,)) as image:
-            if image.size != (width, height):
-                raise ValueError(f"the header states {width} x {height} pixels. Received: {image.size}")
-            image.load()
-            image.info.pop("transparency", None)  # convert("RGB") would look for a colour to spare
-            if image.mode.startswith("I;16") or image.mode == "I":
-                grey = (np.asarray(image).astype(np.int32) >> 8).astype(np.uint8)
-                return np.repeat(grey[:, :, None], 3, axis=2)
-            return np.asarray(image.convert("RGB"))
+    picture, _, _, error = admit(image_bytes)
+    if error:
+        raise ValueError(error)
+    return _decode(picture)
 
 
 def resize(image: np.ndarray, size: int = IMAGE_SIZE) -> np.ndarray:
@@ -127,58 +157,80 @@ def resize(image: np.ndarray, size: int = IMAGE_SIZE) -> np.ndarray:
 
 def _jpeg_size(image_bytes: bytes) -> tuple[int, int]:
     """From the first start-of-frame segment: ITU T.81, B.2.2."""
-    position = 2
-    while position + 9 <= len(image_bytes):
-        if image_bytes[position] != 0xFF:
-            position += 1  # stray bytes between segments, which decoders pass over
-            continue
-        marker = image_bytes[position + 1]
+    for marker, segment, _ in well_formed.jpeg_segments(image_bytes):
         if marker in _START_OF_FRAME:
-            height, width = struct.unpack_from(">HH", image_bytes, position + 5)
+            height, width = struct.unpack_from(">HH", segment, 5)
             return width, height
-        if marker == 0xFF:  # a fill byte
-            position += 1
-        elif marker in _WITHOUT_LENGTH:
-            position += 2
-        elif marker in (0xD9, 0xDA):
-            break
-        else:
-            position += 2 + struct.unpack_from(">H", image_bytes, position + 2)[0]
     raise ValueError("a JPEG without a frame header")
 
 
-def _gif_size(image_bytes: bytes, head: bytes) -> tuple[int, int]:
-    """Of the canvas or of the first frame, whichever is larger: GIF89a specification, sections 18 and 20."""
-    width, height = struct.unpack_from("<HH", head, 6)
-    position = 13 + _colour_table_bytes(head[10])
-    while image_bytes[position : position + 1] == b"\x21":  # extensions stand before the frame
-        position += 2
-        while length := int.from_bytes(image_bytes[position : position + 1]):
-            position += 1 + length
-        position += 1
-    frame_width, frame_height = struct.unpack_from("<HH", image_bytes[position : position + 9].ljust(9, b"\0"), 5)
-    return max(width, frame_width), max(height, frame_height)
+def _gif_size(image_bytes: bytes) -> tuple[int, int]:
+    """Of the first frame, which is what is read: GIF89a specification, section 20."""
+    start = well_formed.gif_frame(image_bytes)
+    return struct.unpack_from("<HH", image_bytes[start : start + 9].ljust(9, b"\0"), 5)
 
 
-def _colour_table_bytes(flags: int) -> int:
-    return 3 * (2 << (flags & 7)) if flags & 0x80 else 0
+def _well_formed(image_format: str, image_bytes: bytes) -> bytes:
+    """The picture alone; raises whatever its damage makes parsers trip over."""
+    if image_format == "JPEG":
+        picture, has_end = well_formed.jpeg(image_bytes)
+        return picture if has_end else _end_jpeg(picture)
+    picture = getattr(well_formed, image_format.lower())(image_bytes)
+    if image_format == "GIF":
+        _decode(picture)  # TensorFlow's decoder leaves a damaged frame's pixels as they come: Pillow's word counts
+    return picture
 
 
-def _check_bmp(image_bytes: bytes) -> None:
-    """TensorFlow reads 8 bits (uncompressed), 24 and 32; Pillow reads more."""
-    bits, compression = struct.unpack_from("<HI", image_bytes, 28)
-    if bits not in (8, 24, 32) or (bits == 8 and compression):
-        raise ValueError(
-            f"a BMP must have 8 (uncompressed), 24 or 32 bits. Received: {bits} bits, compression {compression}"
-        )
+def _end_jpeg(picture: bytes) -> bytes:
+    """A JPEG that lacks its end marker, with it.
+
+    Whether the marker alone is missing shows in the pixels: where the scan is whole, they do not depend on what
+    follows it.
+
+    Raises:
+        ValueError: the scan is cut off.
+    """
+    picture = picture.removesuffix(JPEG_END[:1])
+    ended = picture + JPEG_END
+    if not np.array_equal(_decode(ended), _decode(picture + JPEG_FILLER + JPEG_END)):
+        raise ValueError("the JPEG is cut off within its picture")
+    return ended
 
 
-def _webp_size(head: bytes) -> tuple[int, int]:
-    """RFC 9649: VP8 (lossy), VP8L (lossless) and VP8X (extended) keep their size in three ways."""
-    if head[15:16] == b"L":
-        bits = int.from_bytes(head[21:25], "little")
+def _decode(picture: bytes) -> np.ndarray:
+    """uint8 [H, W, 3] of a well-formed picture."""
+    image_format, width, height = read_header(picture)
+    if image_format == "BMP":
+        return _decode_bmp(picture, width, height)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of untidy metadata and of size, which is checked here
+        with PIL.Image.open(io.BytesIO(picture), formats=(image_format,)) as image:
+            if image.size != (width, height):
+                raise ValueError(f"the header states {width} x {height} pixels. Received: {image.size}")
+            return np.asarray(to_rgb(image))
+
+
+def _decode_bmp(picture: bytes, width: int, height: int) -> np.ndarray:
+    start, channels, is_upside_down = (
+        int.from_bytes(picture[10:14], "little"),
+        picture[28] // 8,
+        picture[25] < 0x80,  # the sign of the height
+    )
+    row = (width * channels + 3) // 4 * 4
+    rows = np.frombuffer(picture, np.uint8, row * height, start).reshape(height, row)
+    pixels = rows[:, : width * channels].reshape(height, width, channels)
+    if channels == 1:
+        pixels = np.frombuffer(picture, np.uint8, 1024, start - 1024).reshape(256, 4)[pixels[:, :, 0]]
+    pixels = pixels[:, :, 2::-1]
+    return np.ascontiguousarray(pixels[::-1] if is_upside_down else pixels)
+
+
+def _webp_size(image_bytes: bytes) -> tuple[int, int]:
+    """Of the (first) picture, lossy or lossless: RFC 6386, section 9.1, and RFC 9649, section 3.4."""
+    start = well_formed.webp_picture(image_bytes)
+    head = image_bytes[start : start + 18].ljust(18, b"\0")
+    if head.startswith(b"VP8L"):
+        bits = int.from_bytes(head[9:13], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if head[15:16] == b"X":
-        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
-    width, height = struct.unpack_from("<HH", head, 26)
+    width, height = struct.unpack_from("<HH", head, 14)
     return width & 0x3FFF, height & 0x3FFF

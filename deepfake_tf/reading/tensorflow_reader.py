@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepfake_tf.config import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
+from deepfake_tf.reading.well_formed import BMP_MASKS, JPEG_END, JPEG_FILLER, PNG_END
 
 JPEG, PNG, GIF, BMP, WEBP, UNKNOWN = range(6)  # the formats that `read_header` tells apart
 _MAGIC_NUMBERS = {  # None: any byte
@@ -40,9 +41,9 @@ def read_header(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor
     sizes = {
         JPEG: lambda: _jpeg_size(image_bytes),
         PNG: lambda: (_big_endian(head[16:20]), _big_endian(head[20:24])),
-        GIF: lambda: _gif_size(image_bytes, head),
+        GIF: lambda: _gif_size(image_bytes),
         BMP: lambda: (_little_endian(head[18:22]), tf.abs(_little_endian(head[22:26]))),
-        WEBP: lambda: _webp_size(head),
+        WEBP: lambda: _webp_size(image_bytes),
         UNKNOWN: lambda: (tf.constant(0), tf.constant(0)),
     }
     width, height = tf.switch_case(image_format, sizes)
@@ -50,7 +51,9 @@ def read_header(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor
 
 
 def decode(image_bytes: tf.Tensor, image_format: tf.Tensor | None = None) -> tf.Tensor:
-    """Decode one image: JPEG, PNG, GIF (its first frame), BMP or WebP.
+    """Decode one image: JPEG, PNG, GIF or WebP (of an animation the first frame), or BMP.
+
+    What is refused: see `deepfake_tf.reading.well_formed`, whose rule this is.
 
     Args:
         image_bytes: string []. An encoded image; check its size with `read_header` first.
@@ -62,18 +65,16 @@ def decode(image_bytes: tf.Tensor, image_format: tf.Tensor | None = None) -> tf.
     Raises:
         tf.errors.InvalidArgumentError: the bytes are no such image, or a truncated one.
     """
-    head = _head(image_bytes)
     if image_format is None:
-        image_format = _format(head)
-    has_palette = (image_format == BMP) & (head[28] == 8)
+        image_format = _format(_head(image_bytes))
     other = lambda data: tf.io.decode_image(data, channels=3, expand_animations=False)
     decoders = {
-        # The accurate DCT is what Pillow and OpenCV decode with; TensorFlow's default is not.
-        JPEG: lambda: tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE"),
-        PNG: lambda: other(image_bytes),
+        JPEG: lambda: _decode_jpeg(image_bytes),
+        PNG: lambda: other(_ended_png(image_bytes)),
         GIF: lambda: other(_first_gif_frame(image_bytes)),
-        BMP: lambda: tf.cond(has_palette, lambda: _decode_palette_bmp(image_bytes), lambda: other(image_bytes)),
-        WEBP: lambda: _decode_webp(image_bytes, head),
+        BMP: lambda: _decode_bmp(image_bytes),
+        # Asked for 3 channels, it refuses an image with alpha.
+        WEBP: lambda: tf.io.decode_image(_webp_picture(image_bytes), channels=0, expand_animations=False)[..., :3],
         UNKNOWN: lambda: other(image_bytes),
     }
     image = tf.switch_case(image_format, decoders)
@@ -134,20 +135,66 @@ def _jpeg_size(image_bytes):
     return width, height
 
 
-def _gif_size(image_bytes, head):
-    """Of the canvas or of the first frame, whichever is larger: the decoder makes room for both."""
-    data = tf.cast(tf.io.decode_raw(image_bytes, tf.uint8), tf.int32)
-    start, _ = _find_first_gif_frame(data)
-    frame = tf.ensure_shape(tf.pad(data, [[0, 9]])[start : start + 9], [9])
-    width = tf.maximum(_little_endian(head[6:8]), _little_endian(frame[5:7]))
-    height = tf.maximum(_little_endian(head[8:10]), _little_endian(frame[7:9]))
-    return width, height
+def _decode_jpeg(image_bytes):
+    # The accurate DCT is what Pillow and OpenCV decode with; TensorFlow's default is not.
+    decode_whole = lambda data: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    length = tf.strings.length(image_bytes)
+    tail = tf.strings.substr(image_bytes, tf.maximum(length - 2, 0), 2)
+
+    def decode_endless():
+        """Where the end marker alone is missing, the pixels do not depend on what follows the scan."""
+        last = tf.strings.substr(image_bytes, length - 1, 1)
+        scan = tf.strings.substr(image_bytes, 0, length - tf.cast(last == JPEG_END[:1], tf.int32))
+        image = decode_whole(tf.strings.join([scan, JPEG_END]))
+        again = decode_whole(tf.strings.join([scan, JPEG_FILLER, JPEG_END]))
+        is_whole = tf.reduce_all(image == again)
+        with tf.control_dependencies([tf.debugging.assert_equal(is_whole, True, "the JPEG is cut off")]):
+            return tf.identity(image)
+
+    return tf.cond(tail == JPEG_END, lambda: decode_whole(image_bytes), decode_endless)
+
+
+def _ended_png(image_bytes):
+    """The file with an end chunk: where none stands at its end, up to its last whole chunk, and with one."""
+    length = tf.strings.length(image_bytes)
+    tail = tf.strings.substr(image_bytes, tf.maximum(length - len(PNG_END), 0), len(PNG_END))
+
+    def next_chunk(position):
+        size = _big_endian(_octets(image_bytes, position, 4))
+        end = position + 12 + size
+        is_whole = (position + 12 <= length) & (size >= 0) & (end > position) & (end <= length)
+        return is_whole & (tf.strings.substr(image_bytes, tf.minimum(position + 4, length), 4) != b"IEND"), end
+
+    def ended():
+        position = tf.while_loop(
+            lambda position: next_chunk(position)[0], lambda position: [next_chunk(position)[1]], [8]
+        )[0]
+        return tf.strings.join([tf.strings.substr(image_bytes, 0, position), PNG_END])
+
+    return tf.cond(tail == PNG_END, lambda: image_bytes, ended)
+
+
+def _gif_size(image_bytes):
+    """Of the first frame, which is what is read."""
+    start, _ = _find_first_gif_frame(tf.cast(tf.io.decode_raw(image_bytes, tf.uint8), tf.int32))
+    size = _octets(image_bytes, start + 5, 4)
+    return _little_endian(size[:2]), _little_endian(size[2:])
 
 
 def _first_gif_frame(image_bytes):
-    """The file up to its first frame: the decoder would unpack every frame, gigabytes in a hostile file."""
-    _, end = _find_first_gif_frame(tf.cast(tf.io.decode_raw(image_bytes, tf.uint8), tf.int32))
-    return tf.strings.substr(image_bytes, 0, end) + b"\x3b"
+    """A file of the first frame alone: the decoder would unpack every frame, gigabytes in a hostile file.
+
+    The canvas gets the frame's size: the decoder would move a frame that stands elsewhere out of the picture.
+    """
+    data = tf.cast(tf.io.decode_raw(image_bytes, tf.uint8), tf.int32)
+    start, end = _find_first_gif_frame(data)
+    part = lambda first, last: tf.strings.substr(image_bytes, first, last - first)
+    size = part(start + 5, start + 9)
+    tables = 13 + _gif_table(_octets(image_bytes, 10, 1)[0])
+    is_frame = part(start, start + 1) == b"\x2c"
+    with tf.control_dependencies([tf.debugging.assert_equal(is_frame, True, "the GIF holds no frame")]):
+        pieces = [b"GIF89a", size, part(10, tables), b"\x2c\0\0\0\0", size, part(start + 9, end), b"\0\x3b"]
+    return tf.strings.join(pieces)
 
 
 def _find_first_gif_frame(data):
@@ -159,7 +206,6 @@ def _find_first_gif_frame(data):
     length = tf.size(data)
     padded = tf.concat([data, [0]], axis=0)
     at = lambda position: padded[tf.minimum(position, length)]  # 0 behind the end: every loop stops there
-    colour_table = lambda flags: tf.where(flags >= 0x80, 3 * tf.bitwise.left_shift(2, flags & 7), 0)
 
     def skip_sub_blocks(position):
         """From a length byte to behind the empty block that ends the chain."""
@@ -168,52 +214,90 @@ def _find_first_gif_frame(data):
         )[0]
         return position + 1
 
-    start = 13 + colour_table(at(10))
+    start = 13 + _gif_table(at(10))
     start = tf.while_loop(  # extensions stand before the frame
         lambda position: at(position) == 0x21, lambda position: [skip_sub_blocks(position + 2)], [start]
     )[0]
-    end = skip_sub_blocks(start + 10 + colour_table(at(start + 9)) + 1)
+    end = skip_sub_blocks(start + 10 + _gif_table(at(start + 9)) + 1)
     return tf.minimum(start, length), tf.minimum(end, length)
 
 
-def _decode_palette_bmp(image_bytes):
-    """An 8-bit BMP: the decoder returns the palette's indices as if they were grey levels."""
-    head = _head(image_bytes)
-    with tf.control_dependencies([tf.debugging.assert_equal(head[30], 0, "a compressed BMP is not supported")]):
-        indices = tf.io.decode_bmp(image_bytes)[:, :, 0]
-    start, end = 14 + _little_endian(head[14:18]), _little_endian(head[10:14])
-    palette = tf.io.decode_raw(tf.strings.substr(image_bytes, start, end - start), tf.uint8)
-    return tf.gather(tf.reshape(palette, [-1, 4])[:, 2::-1], tf.cast(indices, tf.int32))
+def _gif_table(flags):
+    """Bytes of the colour table that a packed field announces."""
+    return tf.where(flags >= 0x80, 3 * tf.bitwise.left_shift(2, flags & 7), 0)
 
 
-def _decode_webp(image_bytes, head):
-    """A WebP image, or the first frame of an animation, without its alpha."""
-    # TensorFlow's decoder (2.21) writes a frame as RGBA into room made for the channels that the header states:
-    # without the alpha flag, RFC 9649 section 2.7, an animation overruns it, and the process dies.
-    is_animation = (head[15] == ord("X")) & (head[20] & 0x02 > 0)
-    flagged = lambda: tf.strings.join(
-        [
-            tf.strings.substr(image_bytes, 0, 20),
-            b"\x12",  # animation and alpha
-            tf.strings.substr(image_bytes, 21, tf.strings.length(image_bytes)),
-        ]
-    )
-    image_bytes = tf.cond(is_animation, flagged, lambda: image_bytes)
-    # Asked for 3 channels, it refuses an image with alpha.
-    return tf.io.decode_image(image_bytes, channels=0, expand_animations=False)[..., :3]
+def _decode_bmp(image_bytes):
+    head = _octets(image_bytes, 0, 66)
+    start, header_size, bits = _little_endian(head[10:14]), _little_endian(head[14:18]), _little_endian(head[28:30])
+    compression = _little_endian(head[30:34])
+    has_usual_masks = (bits == 32) & (compression == 3) & tf.reduce_all(head[54:66] == list(BMP_MASKS))
+    is_read = (header_size >= 40) & tf.reduce_any(bits == [8, 24, 32]) & ((compression == 0) | has_usual_masks)
+    is_read &= start >= header_size + 14
+    width, height = (tf.cast(_little_endian(head[at : at + 4]), tf.int64) for at in (18, 22))
+    size = (width * tf.cast(bits, tf.int64) + 31) // 32 * 4 * tf.abs(height)
+    size = tf.cast(tf.minimum(size, tf.int32.max // 2), tf.int32)
+    with tf.control_dependencies([tf.debugging.assert_equal(is_read, True, "a variant of BMP that is not read")]):
+        whole = tf.strings.substr(image_bytes, 0, start + size)  # what follows the pixels, the decoder refuses
+
+    def with_palette():  # the decoder returns the palette's indices as if they were grey levels
+        indices = tf.io.decode_bmp(whole)[:, :, 0]
+        palette = _octets(tf.strings.substr(whole, 14 + header_size, start - 14 - header_size), 0, 4 * 256)
+        return tf.gather(tf.cast(tf.reshape(palette, [256, 4])[:, 2::-1], tf.uint8), tf.cast(indices, tf.int32))
+
+    return tf.cond(bits == 8, with_palette, lambda: tf.io.decode_bmp(whole)[:, :, :3])
 
 
-def _webp_size(head):
-    """RFC 9649: VP8 (lossy), VP8L (lossless) and VP8X (extended) keep their size in three ways."""
-    variant = head[15]
-    bits = _little_endian(head[21:25])
-    lossy = (_little_endian(head[26:28]) & 0x3FFF, _little_endian(head[28:30]) & 0x3FFF)
+def _webp_picture(image_bytes):
+    """A file of the (first) picture alone: its chunk, lossy or lossless, without its alpha.
+
+    TensorFlow's decoder (2.21) writes past the room it makes for an animation without the alpha flag, and dies.
+    """
+    start = _find_webp_picture(image_bytes)
+    size = _little_endian(_octets(image_bytes, start + 4, 4))
+    size += size & 1
+    length = tf.strings.length(image_bytes)
+    is_whole = (size >= 0) & (start + 8 <= length) & (size <= length - start - 8 + (size & 1))
+    octets = [tf.bitwise.right_shift(size + 12, shift) & 0xFF for shift in (0, 8, 16, 24)]
+    riff_size = tf.strings.reduce_join(tf.gather([bytes([octet]) for octet in range(256)], tf.stack(octets)))
+    with tf.control_dependencies([tf.debugging.assert_equal(is_whole, True, "the WebP is cut off")]):
+        picture = tf.strings.substr(image_bytes, start, size + 8)
+    padding = tf.where(tf.strings.length(picture) < size + 8, b"\0", b"")
+    return tf.strings.join([b"RIFF", riff_size, b"WEBP", picture, padding])
+
+
+def _find_webp_picture(image_bytes):
+    """Where the chunk of kind "VP8 " or "VP8L" starts; at the end where there is none: RFC 9649, section 2.7."""
+    length = tf.strings.length(image_bytes)
+    kind = lambda position: tf.strings.substr(image_bytes, tf.minimum(position, length), 4)
+
+    def goes_on(position):
+        return (position + 8 <= length) & (kind(position) != b"VP8 ") & (kind(position) != b"VP8L")
+
+    def following(position):
+        size = _little_endian(_octets(image_bytes, position + 4, 4))
+        end = position + 8 + size + (size & 1)
+        end = tf.where((size < 0) | (end < position), length, end)
+        return [tf.minimum(tf.where(kind(position) == b"ANMF", position + 24, end), length)]
+
+    position = tf.while_loop(goes_on, following, [12])[0]
+    return tf.where(position + 8 <= length, position, length)
+
+
+def _webp_size(image_bytes):
+    """Lossy and lossless pictures keep their size in two ways: RFC 6386, section 9.1, and RFC 9649, section 3.4."""
+    head = _octets(image_bytes, _find_webp_picture(image_bytes), 18)
+    bits = _little_endian(head[9:13])
+    lossy = (_little_endian(head[14:16]) & 0x3FFF, _little_endian(head[16:18]) & 0x3FFF)
     lossless = ((bits & 0x3FFF) + 1, (tf.bitwise.right_shift(bits, 14) & 0x3FFF) + 1)
-    extended = (_little_endian(head[24:27]) + 1, _little_endian(head[27:30]) + 1)
-    return tuple(
-        tf.where(variant == ord("L"), b, tf.where(variant == ord("X"), c, a))
-        for a, b, c in zip(lossy, lossless, extended)
-    )
+    return tuple(tf.where(head[3] == ord("L"), b, a) for a, b in zip(lossy, lossless))
+
+
+def _octets(image_bytes, position, count):
+    """int32 [count]: the bytes from a position on, zeros for those behind the end."""
+    position = tf.minimum(position, tf.strings.length(image_bytes))
+    part = tf.strings.substr(image_bytes, position, count)
+    return tf.cast(tf.io.decode_raw(part, tf.uint8, fixed_length=count), tf.int32)
 
 
 def _little_endian(octets):

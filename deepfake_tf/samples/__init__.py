@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from deepfake_tf.config import LABEL_NAMES
+from deepfake_tf.reading.pictures import to_rgb
 
 CIFAKE_PER_CLASS = 4
 THUMBNAIL_SIDE = 32  # pixels, the size of CIFAKE's images
@@ -76,7 +77,7 @@ def write_cifake_samples(folder: str | Path, archive: str | Path | None = None) 
 
 
 def _write_square(photograph: Image.Image, left: int, top: int, side: int, path: Path) -> Path:
-    square = photograph.convert("RGB").crop((left, top, left + side, top + side))
+    square = to_rgb(photograph).crop((left, top, left + side, top + side))
     # The filter that CIFAR-10's images look like they went through: antialiased.
     square.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC).save(path)
     return path

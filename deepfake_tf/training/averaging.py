@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deepfake_tf.config import TrainingConfig
 from deepfake_tf.networks import build_model
-from deepfake_tf.run_directory import check_new
+from deepfake_tf.training.run_directory import check_new
 from deepfake_tf.writing import whole_file, write_whole
 
 AVERAGE_FILE = "average.json"  # in RUN_DIR: of which runs, and how much of each

@@ -28,10 +28,10 @@ from deepfake_tf.config import FAKE, REAL, TrainingConfig
 from deepfake_tf.data.examples import Examples, split_validation
 from deepfake_tf.networks import build_model
 from deepfake_tf.networks.pretrained import check_weights, load_pretrained
-from deepfake_tf.run_directory import CONFIG_FILE, check_new, check_resumable, read_names, write_names
 from deepfake_tf.text import plural, printable
 from deepfake_tf.training import distribution
 from deepfake_tf.training.callbacks import BestWeights, Checkpoint, History
+from deepfake_tf.training.run_directory import CONFIG_FILE, check_new, check_resumable, read_names, write_names
 from deepfake_tf.writing import write_whole
 
 if TYPE_CHECKING:

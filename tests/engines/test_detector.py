@@ -39,10 +39,12 @@ def test_a_grey_array_is_a_grey_image(detector):
 @pytest.mark.parametrize(
     "array",
     [
-        np.zeros((32, 32, 3), np.float32),
-        np.zeros((32, 32, 4), np.uint8),
+        np.full((32, 32, 3), 2, np.float32),
+        np.full((32, 32), np.nan, np.float32),
+        np.zeros((32, 32, 3), np.int64),
+        np.zeros((32, 32, 2), np.uint8),
         np.zeros((3, 32, 32), np.uint8),
-        np.zeros((1, 32, 32, 3), np.uint8),
+        np.zeros((1, 1, 32, 32, 3), np.uint8),
         np.zeros((0, 32, 3), np.uint8),
     ],
 )

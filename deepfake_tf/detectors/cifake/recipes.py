@@ -42,8 +42,8 @@ from typing import Any
 
 from deepfake_tf.config import RECIPE_NAMES, TrainingConfig
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.run_directory import RECIPE_FILE, check_new
 from deepfake_tf.text import plural
+from deepfake_tf.training.run_directory import RECIPE_FILE, check_new
 from deepfake_tf.writing import write_whole
 
 _STAGED = TrainingConfig(

@@ -1,7 +1,7 @@
 import pytest
 
-from deepfake_tf.run_directory import check_new, check_resumable, read_names, write_names
 from deepfake_tf.text import printable
+from deepfake_tf.training.run_directory import check_new, check_resumable, read_names, write_names
 
 
 def test_a_name_is_a_line_whatever_it_holds(tmp_path):
