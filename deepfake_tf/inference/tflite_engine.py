@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from deepfake_tf import config
+from deepfake_tf.inference.known_image import KNOWN_LOGIT, check_known_image
 from deepfake_tf.inference.pillow_preprocessing import ReadImage, read_image
 from deepfake_tf.inference.texts import REASON_UNLIKE, reason_for_size
+from deepfake_tf.output import part_of
 
 INPUT_SHAPE = (1, config.IMAGE_SIZE, config.IMAGE_SIZE, 3)
 INPUT = f"pixels uint8 {list(INPUT_SHAPE[1:])}"
@@ -29,11 +31,19 @@ class TFLiteEngine(abc.ABC):
 
     Attributes:
         description: dict. The JSON beside the file: decision, domain, model card.
+        LIBRARY: str. What runs the network, with its version.
+        LOGIT_TOLERANCE: float. What the known image's logit may be off by.
+        REMEDY: str. What to do where it is off by more.
 
     Raises:
         FileNotFoundError: the file, or the JSON beside it, is missing.
-        ValueError: the file is damaged, no LiteRT model, or not one of ours.
+        ValueError: the file is damaged, no LiteRT model, or not one of ours; or the library computes it wrongly on
+            this machine.
     """
+
+    LIBRARY: str
+    LOGIT_TOLERANCE: float
+    REMEDY: str
 
     def __init__(self, model_file: str | os.PathLike[str], num_threads: int | None = None):
         """Load a model.
@@ -44,14 +54,9 @@ class TFLiteEngine(abc.ABC):
         """
         model_file = Path(model_file)
         self.description = read_description(model_file)
-        if hashlib.sha256(model_file.read_bytes()).hexdigest() != self.description.get("sha256"):
-            raise ValueError(
-                f"{model_file} is damaged, or not the file that {_json_beside(model_file).name} describes: its "
-                f"SHA-256 differs. Copy both files again, or make both with: deepfake-tf export RUN_DIR --output DIR "
-                f"--litert DIR"
-            )
+        threads = num_threads or min(os.cpu_count() or 1, MOST_THREADS)
         try:
-            inputs, outputs = self._load(model_file, num_threads or min(os.cpu_count() or 1, MOST_THREADS))
+            inputs, outputs = self._load(model_file, threads)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{model_file} is no LiteRT model: {' '.join(str(error).split())}") from error
         if inputs != [INPUT] or not set(outputs) >= OUTPUTS:
@@ -59,6 +64,10 @@ class TFLiteEngine(abc.ABC):
                 f"{model_file} is not a model of deepfake-tf export --litert: it must read {INPUT} and return "
                 f"{', '.join(sorted(OUTPUTS))}. Received: {', '.join(inputs)} -> {', '.join(outputs) or 'no signature'}"
             )
+        # Alone, and twice on each thread, since images side by side may take another way.
+        batch_sizes = (1, 2 * threads)
+        expected, logits_of = self.description.get(KNOWN_LOGIT), lambda images: self.predict(images)["logit"]
+        check_known_image(logits_of, expected, self.LOGIT_TOLERANCE, batch_sizes, self.LIBRARY, model_file, self.REMEDY)
 
     def predict(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
         """N encoded images -> the rows of the score contract, an array [N] each; strings are bytes."""
@@ -153,11 +162,11 @@ def decide(
 
 
 def read_description(model_file: Path) -> dict[str, Any]:
-    """The JSON beside a `.tflite`.
+    """The JSON beside a `.tflite`; where an export was cut between the two files, the one that it had ready.
 
     Raises:
         FileNotFoundError: one of the two is missing.
-        ValueError: the JSON is not one of ours.
+        ValueError: the JSON is not one of ours, or describes another file.
     """
     file = _json_beside(model_file)
     for needed in (model_file, file):
@@ -166,6 +175,17 @@ def read_description(model_file: Path) -> dict[str, Any]:
                 f"{needed} does not exist. The light engine needs a .tflite and the .json beside it; make both "
                 f"with: deepfake-tf export RUN_DIR --output DIR --litert DIR"
             )
+    digest = hashlib.sha256(model_file.read_bytes()).hexdigest()
+    for candidate in (file, part_of(file)):
+        if candidate.is_file() and (description := _read_json(candidate))["sha256"] == digest:
+            return description
+    raise ValueError(
+        f"{model_file} is damaged, or not the file that {file.name} describes: its SHA-256 differs. Copy both files "
+        f"again, or make both with: deepfake-tf export RUN_DIR --output DIR --litert DIR"
+    )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
         missing = {"sha256", "decision", "domain"} - set(description)
