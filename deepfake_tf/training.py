@@ -30,6 +30,7 @@ from deepfake_tf.config import FAKE, REAL, TrainingConfig
 from deepfake_tf.data.examples import Examples, split_validation
 from deepfake_tf.models import build_model
 from deepfake_tf.models.imagenet import load_pretrained
+from deepfake_tf.output import write_whole
 
 if TYPE_CHECKING:
     from deepfake_tf.data import in_memory, pipeline
@@ -209,7 +210,7 @@ def _start_run(
         (run_dir / file).write_text("\n".join(names) + "\n")
     if source:
         (run_dir / "data.json").write_text(json.dumps(source, indent=2) + "\n")
-    (run_dir / "config.json").write_text(config.to_json())  # last: with it the run can be resumed
+    write_whole(run_dir / "config.json", config.to_json())  # last: with it the run can be resumed
 
 
 def _check_files(run_dir: Path, files: Mapping[str, Sequence[str]]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deepfake_tf.config import TrainingConfig
 from deepfake_tf.models import build_model
+from deepfake_tf.output import write_whole
 
 AVERAGE_FILE = "average.json"  # in RUN_DIR: of which runs, and how much of each
 _SPLIT_FILES = ("train_files.txt", "validation_files.txt")
@@ -64,5 +65,5 @@ def average_runs(first: str | Path, second: str | Path, share: float, run_dir: s
         json.dumps({str(first): round(1 - share, 6), str(second): share}, indent=2) + "\n"
     )
     model.save_weights(run_dir / "best.weights.h5")
-    (run_dir / "config.json").write_text(configs[1].to_json())  # last: with it this is a run
+    write_whole(run_dir / "config.json", configs[1].to_json())  # last: with it this is a run
     return run_dir / "best.weights.h5"

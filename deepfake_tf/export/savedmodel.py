@@ -100,7 +100,8 @@ def export_recalibrated(
     """
     output, model_dir = _checked_output(output), Path(model_dir)
     network, head_kernel = network_with_features(model_dir), read_head(model_dir)[0]
-    module = DetectorModule(network, head_kernel, calibration, domain_of_savedmodel(model_dir))
+    # A lambda: as an attribute, the function itself would be saved once more beside the signatures.
+    module = DetectorModule(lambda images: network(images), head_kernel, calibration, domain_of_savedmodel(model_dir))
     return _write(module, card, output, warmup_images)
 
 
@@ -120,6 +121,8 @@ def domain_of_savedmodel(model_dir: Path) -> Domain:
 
 def _checked_output(output: str | Path) -> Path:
     output = Path(output)
+    if output.is_symlink():  # what it links to is replaced, not the link
+        output = output.resolve()
     restore_folder(output)
     if output.exists() and not (output / "saved_model.pb").is_file():
         raise ValueError(f"{output} exists and is no SavedModel: it is not replaced. Name another --output.")

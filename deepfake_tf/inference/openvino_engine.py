@@ -16,7 +16,7 @@ from deepfake_tf.inference.tflite_engine import INPUT, INPUT_SHAPE, OUTPUTS, TFL
 
 
 class OpenVINOEngine(TFLiteEngine):
-    """Runs the network by OpenVINO: one image on all threads, several images side by side, a thread each.
+    """Runs the network by OpenVINO: one image on all threads, several images side by side, a thread and a copy each.
 
     It computes in what the file and the processor allow: 8 bits for the variant `int8`; else bfloat16 where the
     processor has it, as OpenVINO chooses, or float32.
@@ -44,12 +44,14 @@ class OpenVINOEngine(TFLiteEngine):
         self._request = compile_for(num_threads).create_infer_request()
         # Not one model of several streams: such a one computed garbage (2025.0 to 2026.4, 8-bit weights, most times
         # that it was compiled), while models of one stream each never did.
-        self._queues = [
-            openvino.AsyncInferQueue(compile_for(1), 1) for _ in range(num_threads if num_threads > 1 else 0)
-        ]
+        copies = num_threads if num_threads > 1 else 0
+        self._queues = [openvino.AsyncInferQueue(compile_for(1), 1) for _ in range(copies)]
         for queue in self._queues:
             queue.set_callback(lambda request, keep: keep(request))
         return inputs, [tensor.any_name for tensor in model.outputs]
+
+    def _side_by_side(self) -> int:
+        return max(len(self._queues), 1)
 
     def _run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         results: list[dict[str, np.ndarray]] = [{}] * len(pixels)

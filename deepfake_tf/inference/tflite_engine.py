@@ -54,9 +54,8 @@ class TFLiteEngine(abc.ABC):
         """
         model_file = Path(model_file)
         self.description = read_description(model_file)
-        threads = num_threads or min(os.cpu_count() or 1, MOST_THREADS)
         try:
-            inputs, outputs = self._load(model_file, threads)
+            inputs, outputs = self._load(model_file, num_threads or min(os.cpu_count() or 1, MOST_THREADS))
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{model_file} is no LiteRT model: {' '.join(str(error).split())}") from error
         if inputs != [INPUT] or not set(outputs) >= OUTPUTS:
@@ -64,8 +63,7 @@ class TFLiteEngine(abc.ABC):
                 f"{model_file} is not a model of deepfake-tf export --litert: it must read {INPUT} and return "
                 f"{', '.join(sorted(OUTPUTS))}. Received: {', '.join(inputs)} -> {', '.join(outputs) or 'no signature'}"
             )
-        # Alone, and twice on each thread, since images side by side may take another way.
-        batch_sizes = (1, 2 * threads)
+        batch_sizes = (1, 2 * self._side_by_side())  # images side by side take another way than one
         expected, logits_of = self.description.get(KNOWN_LOGIT), lambda images: self.predict(images)["logit"]
         check_known_image(logits_of, expected, self.LOGIT_TOLERANCE, batch_sizes, self.LIBRARY, model_file, self.REMEDY)
 
@@ -112,6 +110,10 @@ class TFLiteEngine(abc.ABC):
     @abc.abstractmethod
     def _run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """`run`, of pixels that were checked; may be called by several threads at once."""
+
+    def _side_by_side(self) -> int:
+        """How many images are computed at the same time."""
+        return 1
 
     def _score(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
         images = [read_image(image_bytes) for image_bytes in encoded]
@@ -169,15 +171,15 @@ def read_description(model_file: Path) -> dict[str, Any]:
         ValueError: the JSON is not one of ours, or describes another file.
     """
     file = _json_beside(model_file)
-    for needed in (model_file, file):
-        if not needed.is_file():
-            raise FileNotFoundError(
-                f"{needed} does not exist. The light engine needs a .tflite and the .json beside it; make both "
-                f"with: deepfake-tf export RUN_DIR --output DIR --litert DIR"
-            )
+    candidates = [candidate for candidate in (file, part_of(file)) if candidate.is_file()]
+    if not (model_file.is_file() and candidates):
+        raise FileNotFoundError(
+            f"{file if model_file.is_file() else model_file} does not exist. The light engine needs a .tflite and the "
+            f".json beside it; make both with: deepfake-tf export RUN_DIR --output DIR --litert DIR"
+        )
     digest = hashlib.sha256(model_file.read_bytes()).hexdigest()
-    for candidate in (file, part_of(file)):
-        if candidate.is_file() and (description := _read_json(candidate))["sha256"] == digest:
+    for candidate in candidates:
+        if (description := _read_json(candidate))["sha256"] == digest:
             return description
     raise ValueError(
         f"{model_file} is damaged, or not the file that {file.name} describes: its SHA-256 differs. Copy both files "
