@@ -185,7 +185,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_split_options(command)
 
     command = add("export", export, "Turn a run directory into a SavedModel, and either into .tflite files.")
-    command.add_argument("run_dir", metavar="RUN_DIR", help=f"or with --litert and --data: a SavedModel; {TRUST_HELP}")
+    command.add_argument("run_dir", metavar="RUN_DIR", help=f"or with --data: a SavedModel to calibrate; {TRUST_HELP}")
     command.add_argument("--output", metavar="DIR", help="of the SavedModel, such as saved_model/deepfake/1")
     command.add_argument("--litert", metavar="DIR", help="write .tflite files there too, in four variants")
     command.add_argument(
@@ -450,15 +450,20 @@ def export(options: argparse.Namespace) -> int:
     if options.litert:
         check_folder(options.litert, "--litert")
     if (run_dir / "saved_model.pb").is_file():
-        if not (options.litert and options.data) or options.output:
+        if not ((options.litert or options.output) and options.data):
             raise ValueError(
-                f"{run_dir} is a SavedModel already: --litert DIR and --data SOURCE, without --output, turn it into "
-                f".tflite files. Received: --litert {options.litert}, --data {options.data}, --output {options.output}"
+                f"{run_dir} is a SavedModel already. With --data SOURCE, --output DIR calibrates it anew, and --litert "
+                f"DIR turns it into .tflite files. Received: --output {options.output}, --litert {options.litert}, "
+                f"--data {options.data}"
             )
-        from deepfake_tf.export.from_run import export_variants
+        from deepfake_tf.export.from_run import export_variants, recalibrate
 
-        for file in export_variants(run_dir, _load_data(options), options.litert).values():
-            print(f"exported {file}: {file.stat().st_size / 1e6:.1f} MB")
+        examples = _load_data(options)
+        if options.output:
+            _print_exported(options.output, recalibrate(run_dir, examples, options.output))
+        if options.litert:
+            for file in export_variants(options.output or run_dir, examples, options.litert).values():
+                print(f"exported {file}: {file.stat().st_size / 1e6:.1f} MB")
         return EXIT_OK
     if not options.output:
         raise ValueError("--output DIR is needed: the folder of the SavedModel, such as saved_model/deepfake/1")
@@ -475,10 +480,17 @@ def export(options: argparse.Namespace) -> int:
         options.flip_averaging,
         options.precision,
     )
-    metrics = card["validation_metrics"]
-    print(f"exported {options.output}: validation accuracy {metrics['accuracy']['value']:.4f}, ", end="")
-    print(f"AUC {metrics['roc_auc']['value']:.5f}, ECE {metrics['ece']['value']:.4f}")
+    _print_exported(options.output, card)
     return EXIT_OK
+
+
+def _print_exported(output: str, card: dict) -> None:
+    accuracy, auc, error, mean = (
+        card["validation_metrics"][name]["value"]
+        for name in ("accuracy", "roc_auc", "classwise_ece", "mean_probability")
+    )
+    print(f"exported {output}: validation accuracy {accuracy:.4f}, AUC {auc:.5f}, ", end="")
+    print(f"classwise ECE {error:.4f}, mean P(FAKE) {mean:.4f}")
 
 
 def benchmark(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ half of it. A symbolic link stays one: the file that it leads to is written. Wha
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import re
@@ -15,7 +16,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -180,3 +181,67 @@ def _naming(path: str | Path) -> Iterator[None]:
     except OSError as error:
         error.filename, error.filename2 = os.fspath(path), None
         raise
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: none takes its place before all are complete.
+
+    Whatever kills this between the renames, each file is whole, and those that are still to follow lie under `part_of`:
+    a reader that sees that its files do not match finds the missing ones there. The next call overwrites them.
+
+    Args:
+        contents: path -> content, in the order in which they take their places.
+    """
+    for path, content in contents.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part_of(path).write_bytes(content)
+    for path in contents:
+        os.replace(part_of(path), path)
+
+
+def part_of(path: Path) -> Path:
+    """Where `write_together` holds a file ready."""
+    return path.with_name(f".{path.name}.part")
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Move a complete folder to its place; whatever kills this, the old or the new one stands there, whole.
+
+    Where the file system can exchange two names at once (most of Linux), there is no moment between. Elsewhere the
+    old folder is renamed aside first; `restore_folder` puts it back after a kill between the two renames.
+
+    Args:
+        new: Path. On the same file system as `target`; it is gone afterwards.
+        target: Path. A folder to be replaced, or nothing yet.
+    """
+    old = new
+    if not target.exists():
+        os.replace(new, target)
+    elif not _exchange(new, target):
+        old = _aside(target)
+        os.replace(target, old)
+        os.replace(new, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(target: Path) -> None:
+    """Put right what a killed `replace_folder` left behind: call it before the folder is looked at."""
+    aside = _aside(target)
+    if aside.exists() and not target.exists():
+        os.replace(aside, target)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(target: Path) -> Path:
+    # Hidden, and no number: a server that watches the version folders beside it must not take it for one.
+    return target.with_name(f".{target.name}.replaced")
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; False where the system cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):  # no such function, or (Windows) no such library
+        return False
+    at_working_folder, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return renameat2(at_working_folder, os.fsencode(one), at_working_folder, os.fsencode(other), exchange) == 0

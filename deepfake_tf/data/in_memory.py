@@ -185,7 +185,7 @@ def _make_evaluation_batch(all_pixels, all_labels, positions, image_size: int):
 
 
 def resize(pixels, size: int):
-    """As `tensorflow_reader.resize`: float32 [N, H, W, 3], 0..255 -> [N, size, size, 3], whole numbers, on the device."""
+    """`tensorflow_reader.resize` on the device: float32 [N, H, W, 3], 0..255 -> [N, size, size, 3], whole numbers."""
     resized = ops.image.resize(
         pixels, (size, size), interpolation="bilinear", antialias=True, data_format="channels_last"
     )

@@ -143,8 +143,8 @@ def training_batches(images: DecodedImages, config: TrainingConfig, first_step: 
     return epochs.flat_map(one_epoch).map(make_batch, tf.data.AUTOTUNE).prefetch(2)
 
 
-def evaluation_batches(images: DecodedImages, batch_size: int, degraded: bool = False) -> tf.data.Dataset:
-    """Every image once, in order, unchanged; or damaged as in training, the same way in each call.
+def evaluation_batches(images: DecodedImages, batch_size: int) -> tf.data.Dataset:
+    """Every image once, in order, unchanged.
 
     Returns:
         A dataset of (float32 [B, S, S, 3] in -1..1, float32 [B, 1] in {0, 1}).
@@ -153,12 +153,7 @@ def evaluation_batches(images: DecodedImages, batch_size: int, degraded: bool = 
     load = images._load()
 
     def make_batch(positions):
-        pixels = load(positions)
-        if degraded:
-            shape = (tf.size(positions), degradation.DRAWS_PER_IMAGE)
-            draws = tf.random.stateless_uniform(shape, tf.stack([positions[0], 0]))
-            pixels = _degrade(pixels, draws, 1.0)
-        pixels = tensorflow_reader.resize(pixels, images.image_size)
+        pixels = tensorflow_reader.resize(load(positions), images.image_size)
         pixels = tf.ensure_shape(pixels, [None, images.image_size, images.image_size, 3])
         return tensorflow_reader.normalise(pixels), _as_targets(tf.gather(labels, positions))
 

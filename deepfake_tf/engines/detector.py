@@ -298,7 +298,9 @@ def find_model(model: str | os.PathLike[str] | None = None, engine: str = "saved
 def read_card(model_dir: Path) -> dict[str, Any]:
     """The model card that travels in a SavedModel or beside a `.tflite`; empty where there is none."""
     if model_dir.suffix == LITERT_SUFFIX:
-        return json.loads(model_dir.with_suffix(".json").read_text(encoding="utf-8")).get("card", {})
+        from deepfake_tf.engines.tflite import read_description
+
+        return read_description(model_dir).get("card", {})
     file = model_dir / MODEL_CARD
     return json.loads(file.read_text()) if file.is_file() else {}
 

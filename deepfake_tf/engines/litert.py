@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import threading
 from pathlib import Path
 
@@ -15,6 +16,11 @@ SIGNATURE = "serving_default"
 
 class LiteRTEngine(TFLiteEngine):
     """Runs the network by LiteRT, an image at a time."""
+
+    LIBRARY = f"LiteRT {importlib.metadata.version('ai-edge-litert')}"
+    # 8 bits a value: where one kernel rounds up and another one down, it shows; pixels differ by one grey level too.
+    LOGIT_TOLERANCE = 0.2
+    REMEDY = "Use another engine: --engine openvino or saved_model; or a float32 file of deepfake-tf export --litert."
 
     def _load(self, model_file: Path, num_threads: int) -> tuple[list[str], list[str]]:
         self._interpreter = Interpreter(model_path=str(model_file), num_threads=num_threads)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from deepfake_tf.engines.detector import read_card
+from deepfake_tf.engines.known_image import KNOWN_LOGIT, check_known_image
 from deepfake_tf.engines.tensorflow_messages import without_node_names
 
+LOGIT_TOLERANCES = {"float32": 0.1, "bfloat16": 0.5}  # of the known image, by what the network is stored in
 SIGNATURES = ("serving_default", "explain")
 
 
@@ -16,7 +20,8 @@ class SavedModelEngine:
     """Holds a loaded SavedModel that follows the score contract.
 
     Raises:
-        ValueError: the folder holds no readable SavedModel, or not one of ours.
+        ValueError: the folder holds no readable SavedModel, or not one of ours; or TensorFlow computes it wrongly on
+            this machine.
     """
 
     def __init__(self, model_dir: Path):
@@ -30,6 +35,7 @@ class SavedModelEngine:
                 f"{model_dir} lacks the signatures {missing}: it was not made by deepfake-tf export. "
                 f"Received: {sorted(self._model.signatures)}"
             )
+        check_saved_model(self._model, model_dir)
 
     def predict(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
         """N encoded images -> the outputs of `serving_default`, an array [N] each; strings are bytes."""
@@ -42,3 +48,21 @@ class SavedModelEngine:
     def _call(self, signature: str, encoded: list[bytes]) -> dict[str, np.ndarray]:
         outputs = self._model.signatures[signature](image_bytes=tf.constant(encoded, tf.string))
         return {name: output.numpy() for name, output in outputs.items()}
+
+
+def check_saved_model(model: Any, model_dir: Path) -> None:
+    """Check a loaded SavedModel by the known image, if its model card states that image's logit.
+
+    Args:
+        model: what `tf.saved_model.load` gave.
+        model_dir: Path. Where from.
+
+    Raises:
+        ValueError: TensorFlow computes it wrongly on this machine.
+    """
+    card = read_card(model_dir)
+    score = lambda images: model.signatures["serving_default"](image_bytes=tf.constant(images))["logit"].numpy()
+    tolerance = LOGIT_TOLERANCES[card.get("precision", "float32")]
+    library, remedy = f"TensorFlow {tf.__version__}", "Use another engine: --engine litert."
+    # One image is read in another way than several.
+    check_known_image(score, card.get(KNOWN_LOGIT), tolerance, (1, 2), library, model_dir, remedy)

@@ -16,7 +16,9 @@ import numpy as np
 
 from deepfake_tf import config
 from deepfake_tf.contract import REASON_UNLIKE, reason_for_size
+from deepfake_tf.engines.known_image import KNOWN_LOGIT, check_known_image
 from deepfake_tf.reading.pillow_reader import ReadImage, read_image
+from deepfake_tf.writing import part_of
 
 INPUT_SHAPE = (1, config.IMAGE_SIZE, config.IMAGE_SIZE, 3)
 INPUT = f"pixels uint8 {list(INPUT_SHAPE[1:])}"
@@ -29,13 +31,20 @@ class TFLiteEngine(abc.ABC):
 
     Attributes:
         description: dict. The JSON beside the file: decision, domain, model card.
+        LIBRARY: str. What runs the network, with its version.
+        LOGIT_TOLERANCE: float. What the known image's logit may be off by.
+        REMEDY: str. What to do where it is off by more.
 
     Raises:
         FileNotFoundError: the file, or the JSON beside it, is missing.
-        ValueError: the file is damaged, no LiteRT model, or not one of ours.
+        ValueError: the file is damaged, no LiteRT model, or not one of ours; or the library computes it wrongly on
+            this machine.
     """
 
     ADMITS = True  # it brings images into the form that all engines take alike by itself
+    LIBRARY: str
+    LOGIT_TOLERANCE: float
+    REMEDY: str
 
     def __init__(self, model_file: str | os.PathLike[str], num_threads: int | None = None):
         """Load a model.
@@ -46,12 +55,6 @@ class TFLiteEngine(abc.ABC):
         """
         model_file = Path(model_file)
         self.description = read_description(model_file)
-        if hashlib.sha256(model_file.read_bytes()).hexdigest() != self.description.get("sha256"):
-            raise ValueError(
-                f"{model_file} is damaged, or not the file that {_json_beside(model_file).name} describes: its "
-                f"SHA-256 differs. Copy both files again, or make both with: deepfake-tf export RUN_DIR --output DIR "
-                f"--litert DIR"
-            )
         try:
             inputs, outputs = self._load(model_file, num_threads or min(os.cpu_count() or 1, MOST_THREADS))
         except (ValueError, RuntimeError) as error:
@@ -61,6 +64,9 @@ class TFLiteEngine(abc.ABC):
                 f"{model_file} is not a model of deepfake-tf export --litert: it must read {INPUT} and return "
                 f"{', '.join(sorted(OUTPUTS))}. Received: {', '.join(inputs)} -> {', '.join(outputs) or 'no signature'}"
             )
+        batch_sizes = (1, 2 * self._side_by_side())  # images side by side take another way than one
+        expected, logits_of = self.description.get(KNOWN_LOGIT), lambda images: self.predict(images)["logit"]
+        check_known_image(logits_of, expected, self.LOGIT_TOLERANCE, batch_sizes, self.LIBRARY, model_file, self.REMEDY)
 
     def predict(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
         """N encoded images -> the rows of the score contract, an array [N] each; strings are bytes."""
@@ -105,6 +111,10 @@ class TFLiteEngine(abc.ABC):
     @abc.abstractmethod
     def _run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """`run`, of pixels that were checked; may be called by several threads at once."""
+
+    def _side_by_side(self) -> int:
+        """How many images are computed at the same time."""
+        return 1
 
     def _score(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
         images = [read_image(image_bytes) for image_bytes in encoded]
@@ -155,19 +165,30 @@ def decide(
 
 
 def read_description(model_file: Path) -> dict[str, Any]:
-    """The JSON beside a `.tflite`.
+    """The JSON beside a `.tflite`; where an export was cut between the two files, the one that it had ready.
 
     Raises:
         FileNotFoundError: one of the two is missing.
-        ValueError: the JSON is not one of ours.
+        ValueError: the JSON is not one of ours, or describes another file.
     """
     file = _json_beside(model_file)
-    for needed in (model_file, file):
-        if not needed.is_file():
-            raise FileNotFoundError(
-                f"{needed} does not exist. The light engine needs a .tflite and the .json beside it; make both "
-                f"with: deepfake-tf export RUN_DIR --output DIR --litert DIR"
-            )
+    candidates = [candidate for candidate in (file, part_of(file)) if candidate.is_file()]
+    if not (model_file.is_file() and candidates):
+        raise FileNotFoundError(
+            f"{file if model_file.is_file() else model_file} does not exist. The light engine needs a .tflite and the "
+            f".json beside it; make both with: deepfake-tf export RUN_DIR --output DIR --litert DIR"
+        )
+    digest = hashlib.sha256(model_file.read_bytes()).hexdigest()
+    for candidate in candidates:
+        if (description := _read_json(candidate))["sha256"] == digest:
+            return description
+    raise ValueError(
+        f"{model_file} is damaged, or not the file that {file.name} describes: its SHA-256 differs. Copy both files "
+        f"again, or make both with: deepfake-tf export RUN_DIR --output DIR --litert DIR"
+    )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
         missing = {"sha256", "decision", "domain"} - set(description)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from deepfake_tf.data.pipeline import DecodedImages
 
 ECE_BINS = 15  # of equal width over 0..1, as in Guo et al.
+CLASSWISE_ECE_BINS = 15  # of equally many images
+RELIABILITY_BINS = 15  # of equal width over 0..1, in the diagram
 FALSE_POSITIVE_RATE = 0.01  # at which the true positive rate is reported
 INTERVAL_PERCENTILES = (2.5, 97.5)
 COLOURS = ("#0072B2", "#D55E00")  # of REAL and FAKE; told apart by colour-blind readers too
@@ -59,7 +61,10 @@ def compute_metrics(
           `roc_auc`, and `average_precision` (the sum over recall steps, without interpolation),
           `ece`: expected calibration error of the probability of the label given, in `ECE_BINS` bins of
               equal width (Guo et al., https://arxiv.org/abs/1706.04599). Chance adds to it, and resampling
-              adds again: the interval of a well calibrated model may lie above its value,
+              adds again: the interval of a well calibrated model may lie above its value. Errors of the two
+              classes cancel in it,
+          `classwise_ece`: see `classwise_ece`; the interval's bins are those of the data,
+          `mean_probability`: of P(FAKE); without bias it is the share of FAKE,
           `brier`: mean squared difference of probability and label,
           `tpr_at_1_percent_fpr`: the share of FAKE found at the lowest threshold that accuses at most
               1 % of REAL;
@@ -92,6 +97,28 @@ def compute_metrics(
     names = ("true_real", "false_fake", "false_real", "true_fake")
     metrics["confusion_matrix"] = {name: int(count) for name, count in zip(names, counts)}
     return {**metrics, "threshold": float(threshold), "n": len(labels)}
+
+
+def classwise_ece(labels: np.ndarray, probabilities: np.ndarray, bins: int = CLASSWISE_ECE_BINS) -> float:
+    """Expected calibration error of P(FAKE) itself: the mean over bins of |share of FAKE - mean P|, by images.
+
+    Of two classes it is the mean over classes of Kull et al. (https://arxiv.org/abs/1910.12656): P(REAL) has the same
+    gaps. Bins hold equally many images; equal probabilities share a bin. Chance adds to it.
+
+    Args:
+        labels: int [N]; 1 = FAKE, 0 = REAL.
+        probabilities: float [N], 0..1. P(FAKE).
+        bins: int, 1 or more.
+
+    Returns:
+        float, 0..1.
+
+    Raises:
+        ValueError: as `compute_metrics`.
+    """
+    labels, probabilities = _checked(labels, probabilities, threshold=0.5)
+    gaps = np.bincount(_equal_mass_bins(probabilities, bins), labels - probabilities)
+    return float(np.abs(gaps).sum() / len(labels))
 
 
 def mcnemar(
@@ -279,12 +306,15 @@ def select_split(images: DecodedImages, split: str, fraction: float, split_seed:
 def _savedmodel_scorer(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     import tensorflow as tf
 
+    from deepfake_tf.engines.saved_model import check_saved_model
+
     loaded = tf.saved_model.load(str(path))
     if "from_pixels" not in loaded.signatures:
         raise ValueError(
             f"{path} lacks the signature from_pixels: it was not made by deepfake-tf export. "
             f"Received: {sorted(loaded.signatures)}"
         )
+    check_saved_model(loaded, path)
 
     def probabilities_of(pixels: np.ndarray) -> np.ndarray:
         rows = loaded.signatures["from_pixels"](pixels=tf.constant(pixels))
@@ -359,6 +389,7 @@ def _estimator(
     bins = _bins(confidences)
     outcomes = _outcomes(labels, probabilities, threshold)
     squared_errors = np.square(probabilities - labels)
+    mass_bins, biases = _equal_mass_bins(probabilities, CLASSWISE_ECE_BINS), labels - probabilities
 
     def estimate(weights: np.ndarray) -> dict[str, float]:
         weights = weights[order]
@@ -380,6 +411,8 @@ def _estimator(
             "roc_auc": np.trapezoid(true_positive_rate, false_positive_rate),
             "average_precision": np.sum(np.diff(true_positive_rate) * true_fake / np.maximum(called, 1)),
             "ece": np.abs(np.bincount(bins, weights * gaps)).sum() / (fakes + reals),
+            "classwise_ece": np.abs(np.bincount(mass_bins, weights * biases)).sum() / (fakes + reals),
+            "mean_probability": np.sum(weights * probabilities) / (fakes + reals),
             "brier": np.sum(weights * squared_errors) / (fakes + reals),
             "tpr_at_1_percent_fpr": true_positive_rate[strictest],
         }
@@ -398,8 +431,15 @@ def _confidences(labels, probabilities, threshold: float) -> tuple[np.ndarray, n
     return np.where(called_fake, probabilities, 1 - probabilities), called_fake == (labels == FAKE)
 
 
-def _bins(confidences: np.ndarray) -> np.ndarray:
-    return np.minimum((confidences * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+def _bins(values: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:
+    """Of equal width: float [N], 0..1 -> int64 [N], 0..bins - 1."""
+    return np.minimum((values * bins).astype(np.int64), bins - 1)
+
+
+def _equal_mass_bins(values: np.ndarray, bins: int) -> np.ndarray:
+    """Of equally many values, as far as ties let them: float [N] -> int64 [N], 0 and up."""
+    edges = np.unique(np.quantile(values, np.arange(1, bins) / bins))
+    return np.searchsorted(edges, values, side="right")
 
 
 # --- plots ------------------------------------------------------------------------------------
@@ -475,27 +515,32 @@ def _draw_roc(axes: Axes, labels: np.ndarray, probabilities: np.ndarray, metrics
 
 
 def _draw_reliability(axes: Axes, labels: np.ndarray, probabilities: np.ndarray, metrics: Mapping[str, Any]) -> None:
-    confidences, is_right = _confidences(labels, probabilities, metrics["threshold"])
-    bins = _bins(confidences)
-    counts = np.bincount(bins, minlength=ECE_BINS)
+    bins = _bins(probabilities, RELIABILITY_BINS)
+    counts = np.bincount(bins, minlength=RELIABILITY_BINS)
     filled = np.flatnonzero(counts)
-    means = np.bincount(bins, confidences)[filled] / counts[filled]
-    shares = np.bincount(bins, is_right)[filled] / counts[filled]
+    means = np.bincount(bins, probabilities)[filled] / counts[filled]
+    fakes = np.bincount(bins, labels)[filled]
+    shares = fakes / counts[filled]
     intervals = [
-        binomtest(int(is_right[bins == b].sum()), int(counts[b])).proportion_ci(method="wilson") for b in filled
+        binomtest(int(fake), int(count)).proportion_ci(method="wilson") for fake, count in zip(fakes, counts[filled])
     ]
     lows, highs = np.transpose([(interval.low, interval.high) for interval in intervals])
-    lowest = filled[0] / ECE_BINS
     images = axes.twinx()
-    edges = np.arange(ECE_BINS) / ECE_BINS
-    images.bar(edges, counts, width=1 / ECE_BINS, align="edge", color="lightgrey", edgecolor="white", zorder=0)
+    edges = np.arange(RELIABILITY_BINS) / RELIABILITY_BINS
+    width = 1 / RELIABILITY_BINS
+    images.bar(edges, counts, width=width, align="edge", color="lightgrey", edgecolor="white", zorder=0)
     images.set(yscale="log", ylabel="images in the bin (bars, log scale)", ylim=(0.5, 20 * counts.max()))
     axes.set_zorder(images.get_zorder() + 1)
     axes.patch.set_visible(False)
-    axes.plot([lowest, 1], [lowest, 1], "--", color="grey", linewidth=1, label="perfectly calibrated")
-    errors = np.abs([shares - lows, highs - shares])
+    axes.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="perfectly calibrated")
+    axes.axvline(metrics["threshold"], color="grey", linewidth=1, linestyle=":", label="threshold")
+    errors = np.maximum([shares - lows, highs - shares], 0)
     axes.errorbar(means, shares, errors, fmt="o-", color=COLOURS[REAL], capsize=3, label="measured, 95 % interval")
-    axes.set(xlim=(lowest, 1.005), ylim=(min(lows.min(), lowest) - 0.02, 1.02))
-    axes.set(xlabel="confidence: probability of the label given", ylabel="accuracy: share of labels that are right")
-    axes.set_title(f"Reliability, expected calibration error {_interval(metrics['ece'])}", fontsize=11)
+    axes.set(xlim=(-0.005, 1.005), ylim=(-0.02, 1.02), xlabel="P(FAKE)", ylabel="share of FAKE")
+    mean = 100 * metrics["mean_probability"]["value"]
+    axes.set_title(
+        f"Reliability of P(FAKE), classwise ECE {_interval(metrics['classwise_ece'])}\n"
+        f"mean P(FAKE) {mean:.2f} %, share of FAKE {100 * np.mean(labels):.2f} %",
+        fontsize=11,
+    )
     axes.legend(loc="upper left", fontsize=9)

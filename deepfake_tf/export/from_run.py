@@ -12,7 +12,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy.special import expit
 
 import deepfake_tf
 from deepfake_tf.config import FAKE, IMAGE_SIZE, LABEL_NAMES, PIXEL_MEAN, PIXEL_STD, REAL, TrainingConfig
@@ -21,17 +20,20 @@ from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
 from deepfake_tf.decision.calibration import (
     BAND_ACCURACY,
     DOMAIN_PERCENTILE,
+    FOLDS,
     Calibration,
     Domain,
+    cross_fit,
     fit_calibration,
     fit_domain,
-    fit_offset,
 )
+from deepfake_tf.engines.detector import read_card
 from deepfake_tf.evaluation import report
 from deepfake_tf.export.folding import fold_batch_norm
+from deepfake_tf.export.graph import network_with_features
 from deepfake_tf.export.litert import export_litert, export_litert_of_savedmodel, square_pixels
-from deepfake_tf.export.savedmodel import export_savedmodel, freeze, roughness
-from deepfake_tf.networks import HEAD_LAYER, build_model, flip_averaged, with_features
+from deepfake_tf.export.savedmodel import export_recalibrated, export_savedmodel, freeze, roughness
+from deepfake_tf.networks import build_model, flip_averaged, with_features
 from deepfake_tf.output.progress import progress_bar
 from deepfake_tf.text import plural, printable
 from deepfake_tf.training.averaging import AVERAGE_FILE
@@ -76,7 +78,6 @@ def export_run(
     model.load_weights(run_dir / "best.weights.h5")
     model = fold_batch_norm(model)  # before rounding, which it would undo
     _round_kernels(model)
-    head = model.get_layer(HEAD_LAYER)
     if flip_averaging:
         model = flip_averaged(model)
     network = freeze(with_features(model), precision)
@@ -89,18 +90,11 @@ def export_run(
         network, validation_images, "measuring validation images"
     )
     labels = validation_images.examples.labels
-    seen = logits
-    if config.degradation:  # one threshold for all: fitted where errors are most
-        seen, _, _ = _run_network(network, validation_images, "measuring damaged validation images", degraded=True)
-    offset = fit_offset(labels, seen)
-    head.bias.assign_sub([offset])  # from here on the network's own
-    logits = logits - np.float32(offset)
     calibration = fit_calibration(labels, logits)
     domain = fit_domain(
         training_features, sample_images.examples.labels, validation_features, sample_images.sizes, validation_roughness
     )
-    card = _model_card(config, calibration, domain, labels, logits, training, validation)
-    card["decision"]["offset"] = offset
+    card = _model_card(config, calibration, domain, logits, training, validation_images)
     card["input"]["flip_averaging"] = flip_averaging
     card["precision"] = precision
     if (run_dir / AVERAGE_FILE).is_file():
@@ -108,13 +102,44 @@ def export_run(
     if precision != "float32":
         exact, _, _ = _run_network(freeze(with_features(model)), validation_images, "measuring in float32")
         card["against_float32"] = _compare(labels, logits, exact, calibration)
-    # The classes in turns, like the requests to come.
-    order = np.argsort(_alternate(labels), kind="stable")
-    warmup = [_read(validation_images.examples.files[i]) for i in order[:WARMUP_IMAGES]]
-    export_savedmodel(model, calibration, domain, card, output, warmup, precision)
+    export_savedmodel(model, calibration, domain, card, output, _warmup_images(validation), precision)
     if litert is not None:
         representative = sample_images.take(_spread(len(sample_images)))
         export_litert(model, calibration, domain, card, square_pixels(representative), litert)
+    return card
+
+
+def recalibrate(model_dir: str | Path, examples: Examples, output: str | Path) -> dict:
+    """Export a SavedModel anew: the same network and domain, calibrated by this version, without the run.
+
+    Args:
+        model_dir: str or Path. Written by `export_run`.
+        examples: Examples. The source that it was trained on: its validation split, as the model card states it, is
+            what is measured.
+        output: str or Path. The version's folder; may be `model_dir`.
+
+    Returns:
+        The model card.
+
+    Raises:
+        ValueError: the card does not say how the data were split, or the data have another validation split.
+    """
+    model_dir = Path(model_dir)
+    card = read_card(model_dir)
+    if missing := [key for key in ("training", "data", "domain") if key not in card]:
+        raise ValueError(f"{model_dir} has no model card with {missing}: it was not made by deepfake-tf export")
+    split = card["training"]["validation_fraction"], card["training"]["split_seed"]
+    images = DecodedImages(examples, IMAGE_SIZE, "reading images")
+    validation = report.select_split(images, "validation", *split)
+    if validation.examples.counts() != card["data"]["validation"]:
+        raise ValueError(
+            f"These are not the data that {model_dir} was trained on: its validation split has "
+            f"{card['data']['validation']}. Received: {validation.examples.counts()}"
+        )
+    logits, _, _ = _run_network(network_with_features(model_dir), validation, "measuring validation images")
+    calibration = fit_calibration(validation.examples.labels, logits)
+    card |= _measured(calibration, logits, validation) | _provenance()
+    export_recalibrated(model_dir, calibration, card, output, _warmup_images(validation.examples))
     return card
 
 
@@ -168,13 +193,11 @@ def _round_kernels(model: keras.Model) -> None:
             variable.assign(np.round(kernel / step) * step)
 
 
-def _run_network(
-    network, images: DecodedImages, description: str, degraded: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _run_network(network, images: DecodedImages, description: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logits float32 [N], pooled features float32 [N, C] and roughness float32 [N], by what is exported."""
     logits, features, rough = [], [], []
     with progress_bar(len(images), description, "image") as bar:
-        for pixels, _ in evaluation_batches(images, BATCH_SIZE, degraded):
+        for pixels, _ in evaluation_batches(images, BATCH_SIZE):
             outputs = network(pixels)
             logits.append(outputs["logit"].numpy()[:, 0])
             features.append(tf.reduce_mean(outputs["features"], axis=[1, 2]).numpy())
@@ -185,7 +208,7 @@ def _run_network(
 
 def _compare(labels: np.ndarray, logits: np.ndarray, exact: np.ndarray, calibration: Calibration) -> dict:
     """What a variant's logits cost against those of float32, both under the variant's calibration."""
-    scores, reference = (expit(values.astype(np.float64) / calibration.temperature) for values in (logits, exact))
+    scores, reference = map(calibration.probabilities, (logits, exact))
     is_fake, reference_is_fake = scores >= calibration.threshold, reference >= calibration.threshold
     accuracy = [float(np.mean(decision == (labels == FAKE))) for decision in (is_fake, reference_is_fake)]
     return {
@@ -195,6 +218,12 @@ def _compare(labels: np.ndarray, logits: np.ndarray, exact: np.ndarray, calibrat
         "probability_difference_max": float(np.abs(scores - reference).max()),
         "probability_difference_mean": float(np.abs(scores - reference).mean()),
     }
+
+
+def _warmup_images(validation: Examples) -> list[bytes]:
+    """The classes in turns, like the requests to come."""
+    order = np.argsort(_alternate(validation.labels), kind="stable")
+    return [_read(validation.files[i]) for i in order[:WARMUP_IMAGES]]
 
 
 def _alternate(labels: np.ndarray) -> np.ndarray:
@@ -214,15 +243,10 @@ def _model_card(
     config: TrainingConfig,
     calibration: Calibration,
     domain: Domain,
-    labels: np.ndarray,
     logits: np.ndarray,
     training: Examples,
-    validation: Examples,
+    validation: DecodedImages,
 ) -> dict:
-    probabilities = expit(logits.astype(np.float64) / calibration.temperature)
-    low, high = calibration.band
-    in_band = (probabilities > low) & (probabilities < high)
-    right = (probabilities >= calibration.threshold) == (labels == FAKE)
     return {
         "model": config.model,
         "labels": {name: label for label, name in enumerate(LABEL_NAMES)},
@@ -233,14 +257,6 @@ def _model_card(
             "mean": PIXEL_MEAN,
             "std": PIXEL_STD,
         },
-        "decision": {
-            "threshold": calibration.threshold,
-            "temperature": calibration.temperature,
-            "uncertain_band": list(calibration.band),
-            "band_accuracy_aimed_at": BAND_ACCURACY,
-            "validation_accuracy_outside_band": float(right[~in_band].mean()) if (~in_band).any() else None,
-            "validation_share_in_band": float(in_band.mean()),
-        },
         "domain": {
             "sides_seen_in_training": [domain.min_side, domain.max_side],
             "sides_accepted": list(domain.accepted_sides),
@@ -250,12 +266,38 @@ def _model_card(
         },
         "data": {
             "training": training.counts(),
-            "validation": validation.counts(),
-            "notes": list(validation.notes),
+            "validation": validation.examples.counts(),
+            "notes": list(validation.examples.notes),
             "split": "stratified by class; images with equal pixels on one side",
         },
         "training": dataclasses.asdict(config),
+        **_measured(calibration, logits, validation),
+        **_provenance(),
+    }
+
+
+def _measured(calibration: Calibration, logits: np.ndarray, validation: DecodedImages) -> dict:
+    """The card's `decision` and `validation_metrics`: cross-fitted, so of images that calibration did not see."""
+    labels = validation.examples.labels
+    probabilities, in_band = cross_fit(labels, logits, calibration.threshold, validation.digests)
+    right = (probabilities >= calibration.threshold) == (labels == FAKE)
+    return {
+        "decision": {
+            "threshold": calibration.threshold,
+            "temperature": calibration.temperature,
+            "intercept": calibration.intercept,
+            "uncertain_band": list(calibration.band),
+            "band_accuracy_aimed_at": BAND_ACCURACY,
+            "validation_accuracy_outside_band": float(right[~in_band].mean()) if (~in_band).any() else None,
+            "validation_share_in_band": float(in_band.mean()),
+            "measured": f"cross-fitted: each of {FOLDS} parts by a calibration that was fitted on the others",
+        },
         "validation_metrics": report.compute_metrics(labels, probabilities, calibration.threshold),
+    }
+
+
+def _provenance() -> dict:
+    return {
         "versions": {
             "deepfake_tf": deepfake_tf.__version__,
             "tensorflow": tf.__version__,

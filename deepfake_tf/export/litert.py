@@ -21,17 +21,20 @@ import flatbuffers
 import keras
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python import schema_py_generated as schema
 
 from deepfake_tf import config
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
 from deepfake_tf.decision.calibration import Calibration, Domain
 from deepfake_tf.engines.detector import read_card
-from deepfake_tf.export.graph import network_with_features, read_domain, read_head
-from deepfake_tf.export.savedmodel import freeze, roughness
+from deepfake_tf.engines.known_image import KNOWN_LOGIT, known_image
+from deepfake_tf.export.graph import network_with_features, read_head
+from deepfake_tf.export.savedmodel import domain_of_savedmodel, freeze, roughness
 from deepfake_tf.networks import HEAD_LAYER, with_features
 from deepfake_tf.reading import tensorflow_reader
-from deepfake_tf.writing import write_whole
+from deepfake_tf.reading.pillow_reader import read_image
+from deepfake_tf.writing import write_together
 
 VARIANTS = ("float32", "float16", "dynamic_int8", "int8")
 OUTPUTS = ("probability", "heatmap", "logit", "distance")  # in this order in the file
@@ -95,11 +98,10 @@ def export_litert_of_savedmodel(
     card = read_card(model_dir)
     if missing := [key for key in ("decision", "domain") if key not in card]:
         raise ValueError(f"{model_dir} has no model card with {missing}: it was not made by deepfake-tf export")
-    decision, limits = card["decision"], card["domain"]
-    calibration = Calibration(decision["temperature"], decision["threshold"], tuple(decision["uncertain_band"]))
-    (min_side, max_side), (means, whitening) = limits["sides_seen_in_training"], read_domain(model_dir)
-    distance, rough = limits["mahalanobis_threshold"], limits["roughness_limit"]
-    domain = Domain(min_side, max_side, means, whitening, distance, rough)
+    decision = card["decision"]
+    band, intercept = tuple(decision["uncertain_band"]), decision.get("intercept", 0.0)
+    calibration = Calibration(decision["temperature"], decision["threshold"], band, intercept)
+    domain = domain_of_savedmodel(model_dir)
     graph = MobileGraph(network_with_features(model_dir), *read_head(model_dir), calibration, domain)
     return _write_variants(graph, card, representative, Path(output), variants)
 
@@ -123,10 +125,18 @@ def _write_variants(
         description = _describe(graph.calibration, graph.domain, card, variant)
         flatbuffer = _finish(_convert(graph, variant, representative), description)
         description["sha256"] = hashlib.sha256(flatbuffer).hexdigest()
+        description[KNOWN_LOGIT] = _known_logit(flatbuffer)
         paths[variant] = output / f"deepfake_{variant}.tflite"
-        write_whole(paths[variant], flatbuffer)
-        write_whole(paths[variant].with_suffix(".json"), json.dumps(description, indent=2) + "\n")
+        described = (json.dumps(description, indent=2) + "\n").encode()
+        write_together({paths[variant]: flatbuffer, paths[variant].with_suffix(".json"): described})
     return paths
+
+
+def _known_logit(flatbuffer: bytes) -> float:
+    """What the variant itself gives for the known image: eight bits move it."""
+    interpreter = Interpreter(model_content=flatbuffer)
+    pixels = read_image(known_image()).pixels
+    return float(interpreter.get_signature_runner()(pixels=pixels[None])["logit"][0, 0])
 
 
 def square_pixels(images: DecodedImages) -> np.ndarray:
@@ -157,7 +167,7 @@ class MobileGraph(tf.Module):
             # Products and sums where matmul would do: the converter takes every matmul's weights to eight bits.
             evidence = tf.reduce_sum(features * self._kernel, axis=-1)
             logit = tf.reduce_mean(evidence, axis=[1, 2])[:, None] + self._bias
-            probability = tf.sigmoid(logit / self.calibration.temperature)
+            probability = tf.sigmoid(logit / self.calibration.temperature + self.calibration.intercept)
             towards_label = tf.where(probability >= self.calibration.threshold, 1.0, -1.0)
             heatmap = tf.nn.relu(evidence * towards_label[:, None])
             peak = tf.reduce_max(heatmap, axis=[1, 2], keepdims=True)
@@ -290,6 +300,7 @@ def _describe(calibration: Calibration, domain: Domain, card: dict[str, Any], va
         "decision": {
             "threshold": calibration.threshold,
             "temperature": calibration.temperature,
+            "intercept": calibration.intercept,
             "uncertain_band": list(calibration.band),
         },
         "domain": {

@@ -8,21 +8,26 @@ Batch norm is folded before: the graph optimiser then makes one oneDNN call of p
 from __future__ import annotations
 
 import json
-import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from deepfake_tf import config
 from deepfake_tf.decision.calibration import Calibration, Domain
+from deepfake_tf.engines.detector import read_card
+from deepfake_tf.engines.known_image import KNOWN_LOGIT, known_image
 from deepfake_tf.export.folding import fold_batch_norm
+from deepfake_tf.export.graph import network_with_features, read_domain, read_head
 from deepfake_tf.export.warmup import write_warmup_requests
 from deepfake_tf.networks import HEAD_LAYER, with_features
 from deepfake_tf.reading import tensorflow_reader
+from deepfake_tf.writing import replace_folder, restore_folder
 
 MODEL_CARD = "model_card.json"
 
@@ -65,42 +70,90 @@ def export_savedmodel(
         ValueError: `output` exists and is no SavedModel, the network's side does not divide 224, or `precision`
             is unknown.
     """
+    output = _checked_output(output)
+    head_kernel = model.get_layer(HEAD_LAYER).get_weights()[0][:, 0]
+    module = DetectorModule(freeze(with_features(model), precision), head_kernel, calibration, domain)
+    return _write(module, card, output, warmup_images)
+
+
+def export_recalibrated(
+    model_dir: str | Path,
+    calibration: Calibration,
+    card: dict[str, Any],
+    output: str | Path,
+    warmup_images: list[bytes],
+) -> Path:
+    """Write a SavedModel of an exported one's network, to the last bit, and of its domain, with another calibration.
+
+    Args:
+        model_dir: str or Path. Written by `export_savedmodel`.
+        calibration: Calibration.
+        card: JSON-able dict. As of `export_savedmodel`.
+        output: str or Path. As of `export_savedmodel`; may be `model_dir`.
+        warmup_images: as of `export_savedmodel`.
+
+    Returns:
+        The path written. It appears whole or not at all.
+
+    Raises:
+        ValueError: `output` exists and is no SavedModel, or `model_dir` was not written by `export_savedmodel`.
+    """
+    output, model_dir = _checked_output(output), Path(model_dir)
+    network, head_kernel = network_with_features(model_dir), read_head(model_dir)[0]
+    # A lambda: as an attribute, the function itself would be saved once more beside the signatures.
+    module = DetectorModule(lambda images: network(images), head_kernel, calibration, domain_of_savedmodel(model_dir))
+    return _write(module, card, output, warmup_images)
+
+
+def domain_of_savedmodel(model_dir: Path) -> Domain:
+    """What `export_savedmodel` was given, from the graph and the model card.
+
+    Raises:
+        ValueError: the SavedModel was not written by `export_savedmodel`.
+    """
+    limits = read_card(model_dir).get("domain")
+    if limits is None:
+        raise ValueError(f"{model_dir} has no model card with a domain: it was not made by deepfake-tf export")
+    means, whitening = read_domain(model_dir)
+    sides = limits["sides_seen_in_training"]
+    return Domain(*sides, means, whitening, limits["mahalanobis_threshold"], limits["roughness_limit"])
+
+
+def _checked_output(output: str | Path) -> Path:
     output = Path(output)
+    if output.is_symlink():  # what it links to is replaced, not the link
+        output = output.resolve()
+    restore_folder(output)
     if output.exists() and not (output / "saved_model.pb").is_file():
         raise ValueError(f"{output} exists and is no SavedModel: it is not replaced. Name another --output.")
+    return output
+
+
+def _write(module: DetectorModule, card: dict[str, Any], output: Path, warmup_images: list[bytes]) -> Path:
     output.parent.mkdir(parents=True, exist_ok=True)
     # Beside the version folders, a server that watches them must not take this one for a version.
-    temporary = output.parent / f".{output.name}.exporting"
-    shutil.rmtree(temporary, ignore_errors=True)
-    card_file = output.parent / f".{output.name}.cards" / MODEL_CARD
-    card_file.parent.mkdir(exist_ok=True)
-    card_file.write_text(json.dumps(card, indent=2) + "\n")
-    module = DetectorModule(model, calibration, domain, card_file, precision)
+    temporary, cards = (output.with_name(f".{output.name}.{purpose}") for purpose in ("exporting", "cards"))
+    for leftover in (temporary, cards):  # of an export that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    cards.mkdir()
+    logit = float(module.serving_default(tf.constant([known_image()]))["logit"][0])
+    (cards / MODEL_CARD).write_text(json.dumps({**card, KNOWN_LOGIT: logit}, indent=2) + "\n")
+    module.card = tf.saved_model.Asset(str(cards / MODEL_CARD))
     tf.saved_model.save(module, str(temporary), signatures=module.signatures())
-    shutil.rmtree(card_file.parent)
+    shutil.rmtree(cards)
     write_warmup_requests(temporary, warmup_images)
-    if output.exists():
-        shutil.rmtree(output)
-    os.replace(temporary, output)
+    replace_folder(temporary, output)
     return output
 
 
 class DetectorModule(tf.Module):
     """The way of an image as one graph; see `deepfake_tf.reading.tensorflow_reader` and `calibration`."""
 
-    def __init__(
-        self,
-        model: keras.Model,
-        calibration: Calibration,
-        domain: Domain,
-        card_file: Path,
-        precision: str = "float32",
-    ):
+    def __init__(self, network: Callable, head_kernel: np.ndarray, calibration: Calibration, domain: Domain):
+        """Of a network, float32 [N, 224, 224, 3] -> dict of `logit` [N, 1], `features` [N, h, w, C]; its head, [C]."""
         super().__init__()
-        self.card = tf.saved_model.Asset(str(card_file))
-        self._network = freeze(with_features(model), precision)
-        head = model.get_layer(HEAD_LAYER).get_weights()
-        self._head_kernel = head[0][:, 0]  # float32 [C]
+        self._network = network
+        self._head_kernel = head_kernel
         self._calibration = calibration
         self._domain = domain
 
@@ -149,7 +202,7 @@ class DetectorModule(tf.Module):
         images = images[:count]
         outputs = {name: output[:count] for name, output in outputs.items()}
         logit = outputs["logit"][:, 0]
-        probability = tf.sigmoid(logit / self._calibration.temperature)
+        probability = tf.sigmoid(logit / self._calibration.temperature + self._calibration.intercept)
         is_valid = status == _OK
         reason = self._reason(outputs["features"], roughness(images), width, height)
         in_domain = is_valid & (reason == "")

@@ -16,6 +16,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
+from deepfake_tf.engines.saved_model import check_saved_model
 from deepfake_tf.engines.tensorflow_messages import without_node_names
 from deepfake_tf.server import SAMPLE
 from deepfake_tf.server.batching import MAX_BATCH_SIZE, MAX_WAITING_BATCHES, Batcher, check_size
@@ -80,7 +81,8 @@ class ServedModel:
             max_waiting_batches: int. Of `Batcher`.
 
         Raises:
-            ValueError: a folder holds no readable SavedModel, or a label names a version that is not loaded.
+            ValueError: a folder holds no readable SavedModel, or one that TensorFlow computes wrongly on this
+                machine; or a label names a version that is not loaded.
         """
         self.name = name
         self.labels = dict(labels or {})
@@ -127,6 +129,7 @@ class ServedModel:
             raise ValueError(f"{folder} has no signatures: it was not made for serving")
         signatures = {name: self._signature(model, name) for name in model.signatures}
         _warm_up(signatures)
+        check_saved_model(model, folder)
         signature_def = {
             name: json_format.MessageToDict(
                 signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True

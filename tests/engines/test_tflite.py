@@ -18,6 +18,7 @@ import tensorflow as tf
 from deepfake_tf.decision.calibration import Domain
 from deepfake_tf.engines import detector as detector_module
 from deepfake_tf.engines.detector import Detector, find_model, read_card
+from deepfake_tf.engines.known_image import known_image
 from deepfake_tf.engines.litert import LiteRTEngine
 from deepfake_tf.engines.openvino import OpenVINOEngine
 from deepfake_tf.engines.saved_model import SavedModelEngine
@@ -148,6 +149,37 @@ def test_a_damaged_file_is_refused(copied, engine_class):
     copied.write_bytes(content)
     with pytest.raises(ValueError, match="is damaged"):
         engine_class(copied)
+
+
+def test_the_description_states_the_logit_of_the_known_image(model_file, engine):
+    stated = json.loads(model_file.with_suffix(".json").read_text())["known_image_logit"]
+    for count in (1, 7):
+        logits = engine.predict([known_image()] * count)["logit"]
+        assert logits == pytest.approx([stated] * count, abs=engine.LOGIT_TOLERANCE)
+
+
+@pytest.mark.parametrize("wrong", [1.0, np.inf, np.nan])
+@pytest.mark.parametrize("from_images", [1, 2])
+def test_an_engine_that_computes_wrongly_is_not_used(model_file, engine_class, wrong, from_images):
+    class Faulty(engine_class):
+        """As OpenVINO was seen to do: right for one image, garbage for several."""
+
+        def _run(self, pixels):
+            outputs = super()._run(pixels)
+            error = np.float32(wrong if len(pixels) >= from_images else 0)
+            return {**outputs, "logit": outputs["logit"] + error}
+
+    with pytest.raises(ValueError, match=rf"{Faulty.LIBRARY} computes .*tflite wrongly .* Use another engine") as error:
+        Faulty(model_file)
+    stated = json.loads(model_file.with_suffix(".json").read_text())["known_image_logit"]
+    assert f"must be {stated:.4f}, at most {Faulty.LOGIT_TOLERANCE:g} off" in str(error.value)
+
+
+def test_a_model_of_an_earlier_version_is_used_unchecked(copied, engine_class):
+    description = json.loads(copied.with_suffix(".json").read_text())
+    del description["known_image_logit"]
+    copied.with_suffix(".json").write_text(json.dumps(description))
+    assert engine_class(copied).predict([known_image()])["error"].tolist() == [b""]
 
 
 def test_another_kind_of_file_is_refused(copied, engine_class):

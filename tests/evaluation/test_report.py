@@ -16,6 +16,7 @@ from deepfake_tf.config import TrainingConfig
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages
 from deepfake_tf.evaluation.report import (
+    classwise_ece,
     compute_metrics,
     load_scorer,
     mcnemar,
@@ -86,6 +87,29 @@ def test_calibration_error_of_a_known_case():
     labels = np.array([1] * 6 + [0] * 4 + [0] * 10)
     probabilities = np.array([0.9] * 10 + [0.2] * 10)
     assert compute_metrics(labels, probabilities)["ece"]["value"] == pytest.approx(0.5 * 0.3 + 0.5 * 0.2)
+
+
+def test_classwise_calibration_error_of_a_known_case():
+    # 0.9 where 6 of 10 are FAKE, 0.2 where none of 10 is: gaps of 0.3 and 0.2, each of half the images.
+    labels = np.array([1] * 6 + [0] * 4 + [0] * 10)
+    probabilities = np.array([0.9] * 10 + [0.2] * 10)
+    metrics = compute_metrics(labels, probabilities)
+    assert metrics["classwise_ece"]["value"] == classwise_ece(labels, probabilities) == pytest.approx(0.25)
+    assert metrics["mean_probability"]["value"] == pytest.approx(0.55)
+
+
+def test_a_bias_shows_in_the_classwise_error_and_in_the_mean():
+    # Two images in ten are wrong on either side of 0.5, and P is too high by 0.1 everywhere.
+    labels = np.array([1] * 8 + [0] * 2 + [1] * 2 + [0] * 8)
+    probabilities = np.array([0.9] * 10 + [0.3] * 10)
+    metrics = compute_metrics(labels, probabilities)
+    assert metrics["classwise_ece"]["value"] == pytest.approx(0.1)
+    assert metrics["mean_probability"]["value"] - labels.mean() == pytest.approx(0.1)
+
+
+def test_equal_probabilities_share_a_bin():
+    labels = np.array([0] * 50 + [1] * 50)  # in this order, bins that cut through the tie would show errors of 0.5
+    assert classwise_ece(labels, np.full(100, 0.5)) == 0
 
 
 def test_interval_covers_the_truth_and_follows_the_seed():

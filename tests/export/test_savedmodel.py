@@ -1,5 +1,6 @@
 import json
 import resource
+import shutil
 
 import numpy as np
 import PIL.Image
@@ -7,9 +8,14 @@ import pytest
 import tensorflow as tf
 
 from deepfake_tf.config import MAX_PIXELS
-from deepfake_tf.export.savedmodel import export_savedmodel, freeze
+from deepfake_tf.decision.calibration import Calibration, Domain
+from deepfake_tf.engines.known_image import known_image
+from deepfake_tf.engines.saved_model import SavedModelEngine
+from deepfake_tf.evaluation.report import load_scorer
+from deepfake_tf.export.savedmodel import export_recalibrated, export_savedmodel, freeze
 from deepfake_tf.export.warmup import WARMUP_FILE
 from deepfake_tf.networks import build_model, with_features
+from deepfake_tf.server.served_model import ServedModel
 from tests.images import broken_images, encode, gif_bomb, good_images, photograph, png_that_claims
 
 FIELDS = {
@@ -201,8 +207,40 @@ def test_warm_up_requests_replay(loaded, exported_model):
     assert sorted(played) == sorted((name, size) for name in signatures for size in (1, 8))
 
 
-def test_model_card_travels_along(exported_model):
-    assert json.loads((exported_model.path / "assets" / "model_card.json").read_text()) == exported_model.card
+def test_model_card_travels_along_with_the_logit_of_the_known_image(exported_model, loaded):
+    card = json.loads((exported_model.path / "assets" / "model_card.json").read_text())
+    logit = card.pop("known_image_logit")
+    assert card == exported_model.card
+    assert call(loaded, [known_image()])["logit"] == pytest.approx([logit], abs=1e-3)
+
+
+def test_a_model_that_is_computed_wrongly_is_not_used(exported_model, tmp_path):
+    folder = shutil.copytree(exported_model.path, tmp_path / "1")
+    card_file = folder / "assets" / "model_card.json"
+    card = json.loads(card_file.read_text())
+    card["known_image_logit"] += 1
+    card_file.write_text(json.dumps(card))
+    for load in (SavedModelEngine, load_scorer, lambda path: ServedModel("deepfake", {1: path})):
+        with pytest.raises(ValueError, match=r"TensorFlow 2\S+ computes .* wrongly on this machine and is not used"):
+            load(folder)
+
+
+def test_another_calibration_leaves_logits_and_domain_as_they_are(exported_model, loaded, tmp_path):
+    first = tmp_path / "first"
+    means = np.random.default_rng(0).normal(size=(2, 512)).astype(np.float32)
+    domain = Domain(32, 48, means, np.eye(512, dtype=np.float32), threshold=30.0, roughness_limit=0.5)
+    limits = {"sides_seen_in_training": [32, 48], "mahalanobis_threshold": 30.0, "roughness_limit": 0.5}
+    images = [encode(photograph(32, 32, seed), "PNG") for seed in range(3)]
+    export_savedmodel(exported_model.keras_model, exported_model.calibration, domain, {"domain": limits}, first, images)
+    calibration = Calibration(temperature=0.8, threshold=0.4, band=(0.3, 0.5), intercept=-0.6)
+    second = export_recalibrated(first, calibration, {"domain": limits}, tmp_path / "second", images)
+    images.append(encode(photograph(300, 300), "PNG"))
+    before, after = (call(tf.saved_model.load(str(path)), images, "explain") for path in (first, second))
+    np.testing.assert_allclose(after["logit"], before["logit"], atol=1e-6)
+    np.testing.assert_allclose(after["probability"], calibration.probabilities(before["logit"]), atol=1e-6)
+    assert after["label"].tolist() == [b"FAKE" if p >= 0.4 else b"REAL" for p in after["probability"]]
+    assert after["reason"].tolist() == before["reason"].tolist()
+    assert after["in_domain"].tolist() == before["in_domain"].tolist()
 
 
 def test_a_folder_that_is_no_savedmodel_is_not_replaced(tmp_path, exported_model):
