@@ -687,7 +687,10 @@ def _threshold(model: Path) -> float:
 def _say(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:  # a light installation, asked for what it leaves out
         package = error.name.partition(".")[0]
-        return f"this needs {package}, which is not installed: pip install 'deepfake-tf[full]'"
+        from deepfake_tf import server
+
+        extra = "app" if package in server.PACKAGES else "full"
+        return f"this needs {package}, which is not installed: pip install 'deepfake-tf[{extra}]'"
     return str(error)
 
 
