@@ -113,7 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_engine_options(command)
 
     command = add("serve", serve, "Serve the model: TensorFlow Serving where it is at hand, else in this process.")
-    command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
+    command.add_argument("--model", metavar="DIR", help="a SavedModel or .tflite; default: the one that ships")
     command.add_argument("--engine", choices=SERVING_ENGINES, default="auto")
     command.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine only")
     for name, port in (("rest", 8501), ("grpc", 8500), ("gateway", 8080)):
@@ -126,7 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--cors-origin", action="append", default=[], dest="cors_origins", metavar="ORIGIN")
 
     command = add("app", app, "Open the web page: the model server and the page together, at one address.")
-    command.add_argument("--model", metavar="DIR", help="a SavedModel; default: the one that ships")
+    command.add_argument("--model", metavar="DIR", help="a SavedModel or .tflite; default: the one that ships")
     command.add_argument("--engine", choices=SERVING_ENGINES, default="auto")
     command.add_argument(
         "--url", help="a model server that runs already; default: DEEPFAKE_TF_URL, else one is started"
