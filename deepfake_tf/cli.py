@@ -129,7 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_engine_options(command)
 
     command = add("serve", serve, "Serve the model: TensorFlow Serving where it is at hand, else in this process.")
-    _add_model_option(command, "a SavedModel")
+    _add_model_option(command, "a SavedModel or .tflite")
     command.add_argument("--engine", choices=SERVING_ENGINES, default="auto")
     command.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine only")
     for name, port in (("rest", 8501), ("grpc", 8500), ("gateway", 8080)):
@@ -142,7 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--cors-origin", action="append", default=[], dest="cors_origins", metavar="ORIGIN")
 
     command = add("app", app, "Open the web page: the model server and the page together, at one address.")
-    _add_model_option(command, "a SavedModel")
+    _add_model_option(command, "a SavedModel or .tflite")
     command.add_argument("--engine", choices=SERVING_ENGINES, default="auto")
     command.add_argument(
         "--url", help="a model server that runs already; default: DEEPFAKE_TF_URL, else one is started"
@@ -814,7 +814,10 @@ def _threshold(model: Path) -> float:
 def _reason(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:  # a light installation, asked for what it leaves out
         package = error.name.partition(".")[0]
-        return f"this needs {package}, which is not installed: pip install 'deepfake-tf[full]'"
+        from deepfake_tf import server
+
+        extra = "app" if package in server.PACKAGES else "full"
+        return f"this needs {package}, which is not installed: pip install 'deepfake-tf[{extra}]'"
     return "\n".join(map(printable, str(error).split("\n")))
 
 

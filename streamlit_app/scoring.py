@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 from deepfake_tf import provenance
-from deepfake_tf.engines.detector import Detector, Explanation, find_model, read_card
+from deepfake_tf.engines.detector import LITERT_SUFFIX, Detector, Explanation, find_model, read_card
 from deepfake_tf.engines.server_requests import ServerBusyError
 from deepfake_tf.samples import write_samples
 
@@ -68,7 +68,7 @@ def inspect(encoded: bytes) -> provenance.Report:
 def load_card() -> dict[str, Any]:
     """The card of the model that ships; empty where there is none. TensorFlow Serving's API offers no card."""
     try:
-        return read_card(find_model())
+        return read_card(find_model(engine="auto"))
     except (OSError, ValueError):
         return {}
 
@@ -77,7 +77,9 @@ def load_card() -> dict[str, Any]:
 def load_robustness_plot() -> bytes | None:
     """The plot of `deepfake-tf robustness` for the model that ships, a PNG; None where it is not at hand."""
     try:
-        return (find_model().parents[1] / "figures" / "robustness.png").read_bytes()
+        model = find_model(engine="auto")
+        folder = model.parent if model.suffix == LITERT_SUFFIX else model.parents[1]
+        return (folder / "figures" / "robustness.png").read_bytes()
     except (OSError, ValueError):
         return None
 

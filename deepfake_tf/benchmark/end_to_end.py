@@ -26,7 +26,6 @@ from deepfake_tf.benchmark.measuring import Row, peak_memory_mib, row, time_in_t
 from deepfake_tf.benchmark.pictures import encoded_pictures
 from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.tf_serving import MODEL_NAME, connect
-from deepfake_tf.server.app import PAGE
 
 IN_PROCESS = "in process, from encoded images"
 REST, GRPC = "REST, JPEG 256 x 256", "gRPC, JPEG 256 x 256"
@@ -76,7 +75,7 @@ def measure_servers(model_dir: Path, seconds: float) -> tuple[list[Row], list[st
             rows += _measure_load(GRPC, lambda: _grpc_client(server.grpc, images), seconds)
         else:
             notes.append("gRPC: left out, the local engine has none; put tensorflow_model_server on the PATH")
-        verdict = _measure_page(server.rest, max(3, round(2 * seconds))) if PAGE.is_file() else None
+        verdict = _measure_page(server.rest, max(3, round(2 * seconds))) if page_file().is_file() else None
         notes.append(f"server: engine {server.engine}")
         if memory := peak_memory_mib(server.process.pid):
             rows.append(row("server", "peak memory", "MiB", [memory]))
@@ -95,7 +94,7 @@ def _measure_page(url: str, count: int) -> list[float]:
     logger.setLevel(logging.ERROR)  # it warns that no browser is there
     os.environ["DEEPFAKE_TF_URL"] = url
     try:
-        page = AppTest.from_file(str(PAGE), default_timeout=60).run()
+        page = AppTest.from_file(str(page_file()), default_timeout=60).run()
         seconds = []
         for number, picture in enumerate(encoded_pictures(count + 1, 2448, 1632, "JPEG")):  # another each: it caches
             page.file_uploader[0].set_value([(f"{number}.jpg", picture, "image/jpeg")])

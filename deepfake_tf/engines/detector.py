@@ -20,6 +20,7 @@ import numpy as np
 from deepfake_tf.config import LABEL_INVALID, MAX_FILE_BYTES, VERDICT_UNCERTAIN
 from deepfake_tf.contract import ERROR_DAMAGED, unexpected
 from deepfake_tf.reading.files import read_file, reason_of, too_large
+from deepfake_tf.shipped import shipped_folder
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -129,7 +130,7 @@ class Detector:
             label: with `url`, the label of the version to ask for, such as "stable".
             engine: without `url`, what runs the model: "saved_model" (TensorFlow); "litert" or "openvino" (the
                 `.tflite`; neither loads TensorFlow); or "auto": TensorFlow or LiteRT, as `model` is for; where that
-                leaves a choice, TensorFlow if it is installed.
+                leaves a choice, TensorFlow if it is installed. An installed wheel ships the `.tflite` alone.
 
         Raises:
             FileNotFoundError, ValueError: no model there, or not one of ours; says what was tried.
@@ -270,13 +271,13 @@ def find_model(model: str | os.PathLike[str] | None = None, engine: str = "saved
     """The folder of the SavedModel, or the `.tflite` file, to load; see `Detector.__init__`."""
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}. Received: engine={engine!r}")
-    checkout = Path(__file__).parents[2] / "saved_model" / "deepfake"
-    root = Path(model or os.environ.get("DEEPFAKE_TF_MODEL") or checkout)
+    root = Path(model or os.environ.get("DEEPFAKE_TF_MODEL") or shipped_folder() / "deepfake")
     is_file = root.suffix == LITERT_SUFFIX
     file = root if is_file else root.with_name(root.name + LITERT_SUFFIX)
+    saved_model = None if is_file else _find_saved_model(root)
     if engine == "auto":
-        prefers_file = is_file or (file.is_file() and not _is_installed("tensorflow"))
-        engine = "litert" if prefers_file else "saved_model"
+        runs_saved_model = saved_model is not None and _is_installed("tensorflow")
+        engine = "litert" if is_file or (file.is_file() and not runs_saved_model) else "saved_model"
     if engine in ("litert", "openvino"):
         if not file.is_file():
             raise FileNotFoundError(
@@ -284,15 +285,21 @@ def find_model(model: str | os.PathLike[str] | None = None, engine: str = "saved
                 f"export RUN_DIR --output DIR --litert DIR"
             )
         return file
+    if saved_model is None:
+        light = f"; the light model {file} is there, which this does not take" if file.is_file() else ""
+        raise FileNotFoundError(
+            f"No SavedModel in {root} (neither saved_model.pb nor numbered version folders{light}). Name one with "
+            f"--model or DEEPFAKE_TF_MODEL, or make one with: deepfake-tf export RUN_DIR --output DIR"
+        )
+    return saved_model
+
+
+def _find_saved_model(root: Path) -> Path | None:
+    """The folder itself, or its highest version."""
     if (root / "saved_model.pb").is_file():
         return root
     versions = [path for path in root.glob("*") if path.name.isdigit() and (path / "saved_model.pb").is_file()]
-    if not versions:
-        raise FileNotFoundError(
-            f"No SavedModel in {root} (neither saved_model.pb nor numbered version folders). Name one with "
-            f"--model or DEEPFAKE_TF_MODEL, or make one with: deepfake-tf export RUN_DIR --output DIR"
-        )
-    return max(versions, key=lambda path: int(path.name))
+    return max(versions, key=lambda path: int(path.name), default=None)
 
 
 def read_card(model_dir: Path) -> dict[str, Any]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import os
 import sys
 import time
-from pathlib import Path
 
+from deepfake_tf.server import PACKAGES
 from deepfake_tf.server.addresses import reachable
 from deepfake_tf.server.background import free_port, running, running_server, wait_until_it_answers
 from deepfake_tf.server.signals import interrupted_by_signals
-
-PAGE = Path(__file__).parents[2] / "streamlit_app" / "app.py"
+from deepfake_tf.shipped import page_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +31,13 @@ def run_app(options: AppOptions) -> None:
     """Start both, print the page's address on stdout, and end both on Ctrl-C or SIGTERM. Call it from the main thread.
 
     Raises:
-        FileNotFoundError: no model, or no page because the package was installed without its repository.
+        FileNotFoundError: no model.
+        ModuleNotFoundError: a package of the extra `app` is not installed.
         OSError: one of the two did not start, or ended by itself; with what it printed.
     """
-    if not PAGE.is_file():
-        raise FileNotFoundError(f"{PAGE} does not exist: the page is part of the repository, not of the package")
+    for package in PACKAGES:  # told here, not in a child's log
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     with interrupted_by_signals(), contextlib.ExitStack() as stack:
         url = options.url or os.environ.get("DEEPFAKE_TF_URL")
         children = []
@@ -55,4 +57,4 @@ def run_app(options: AppOptions) -> None:
 
 def _page_command(host: str, port: int) -> list[str]:
     options = [f"--server.address={host}", f"--server.port={port}", "--server.headless=true"]
-    return [sys.executable, "-m", "streamlit", "run", str(PAGE), *options]
+    return [sys.executable, "-m", "streamlit", "run", str(page_file()), *options]

@@ -56,14 +56,14 @@ def running_server(model: str | Path | None = None, engine: str = "auto") -> Ite
     """`deepfake-tf serve` on free ports of this machine, for as long as the block runs.
 
     Args:
-        model: str, Path or None. A SavedModel; None takes the one that ships.
+        model: str, Path or None. A SavedModel or `.tflite`; None takes the one that ships.
         engine: str. As of `deepfake-tf serve`.
 
     Raises:
         FileNotFoundError: no such model.
         OSError: it did not start, or not in time. The message ends in what it printed.
     """
-    find_model(model)  # told here, not in a log
+    find_model(model, "auto")  # told here, not in a log
     rest, grpc, gateway = (free_port("127.0.0.1") for _ in range(3))
     fields = {
         "model": None if model is None else str(model),

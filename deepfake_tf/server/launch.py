@@ -12,11 +12,12 @@ import threading
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from deepfake_tf.engines.detector import find_model
+from deepfake_tf.engines.detector import LITERT_SUFFIX, engine_class, find_model
 from deepfake_tf.engines.server_requests import API_KEY_HEADER, API_KEY_VARIABLE
 from deepfake_tf.engines.tensorflow_import import without_keras
 from deepfake_tf.engines.tf_serving import MODEL_NAME, RestEngine, connect
@@ -26,6 +27,10 @@ from deepfake_tf.server.gateway import build_remote_gateway
 from deepfake_tf.server.request_body import BodyReader
 from deepfake_tf.server.signals import interrupted_by_signals
 from deepfake_tf.server.slow_clients import http_settings
+
+if TYPE_CHECKING:
+    from deepfake_tf.server.served_engine import ServedEngine
+    from deepfake_tf.server.served_model import ServedModel
 
 STABLE = "stable"  # the label whose version answers uploads
 ENGINES = ("auto", "tensorflow_model_server", "docker", "local")
@@ -39,7 +44,7 @@ class ServeOptions:
         ValueError: the engine, the host, a label or a port is none. Echoes what was received.
     """
 
-    model: str | None = None  # a SavedModel, or a folder of numbered versions; None: see `find_model`
+    model: str | None = None  # a SavedModel, a folder of numbered versions or a .tflite; None: see `find_model`
     engine: str = "auto"  # one of ENGINES; "auto": the first of the others that is at hand
     host: str = "127.0.0.1"  # address to listen on; this one is reached from this machine alone
     rest_port: int = 8501  # of TensorFlow Serving's REST API; 0: a free one, as for the others
@@ -81,8 +86,8 @@ def serve(options: ServeOptions) -> None:
         if options.upstream is not None:
             _serve_gateway(options.upstream, options)
             return
-        engine = _best_engine() if options.engine == "auto" else options.engine
-        folders = _choose_versions(options)
+        engine, model = _choose_engine(options)
+        folders = _choose_versions(model, options)
         if engine == "local":
             _serve_local(folders, options)
         else:
@@ -95,9 +100,21 @@ def _best_engine() -> str:
     return "docker" if tensorflow_serving.has_docker() else "local"
 
 
-def _choose_versions(options: ServeOptions) -> dict[int, Path]:
+def _choose_engine(options: ServeOptions) -> tuple[str, Path]:
+    """The engine, and the SavedModel or `.tflite` for it; a `.tflite` is for the local server alone."""
+    engine = _best_engine() if options.engine == "auto" else options.engine
+    if engine != "local":
+        try:
+            return engine, find_model(options.model)
+        except FileNotFoundError:
+            if options.engine != "auto":
+                raise
+    return "local", find_model(options.model, "auto")
+
+
+def _choose_versions(model: Path, options: ServeOptions) -> dict[int, Path]:
     """The folders of the labelled versions and of the highest one."""
-    highest = find_model(options.model).resolve()
+    highest = model.resolve()
     if not highest.name.isdigit():
         return {1: highest}
     wanted = {int(highest.name), *options.label_numbers.values()}
@@ -113,14 +130,23 @@ def _serve_local(folders: dict[int, Path], options: ServeOptions) -> None:
         closing(_listen(options.host, options.rest_port)) as rest_socket,
         closing(_listen(options.host, options.gateway_port)) as gateway_socket,
     ):
-        with without_keras():
-            from deepfake_tf.server.local import ENGINE, build_local_app
-            from deepfake_tf.server.served_model import ServedModel
+        from deepfake_tf.server.local import ENGINE, build_local_app
 
-        with closing(ServedModel(MODEL_NAME, folders, options.label_numbers)) as served:
+        with closing(_load_local(folders, options)) as served:
             _announce(f"{ENGINE}: it answers TensorFlow Serving's REST API, in process, without gRPC", folders)
             _announce_addresses(options.host, _port(rest_socket), None, _port(gateway_socket))
             _run(build_local_app(served, _api_key(), options.cors_origins), [rest_socket, gateway_socket])
+
+
+def _load_local(folders: dict[int, Path], options: ServeOptions) -> ServedModel | ServedEngine:
+    model = next(iter(folders.values()))
+    if model.suffix == LITERT_SUFFIX:
+        from deepfake_tf.server.served_engine import ServedEngine
+
+        return ServedEngine(MODEL_NAME, engine_class("litert")(model), options.label_numbers)
+    with without_keras():
+        from deepfake_tf.server.served_model import ServedModel
+    return ServedModel(MODEL_NAME, folders, options.label_numbers)
 
 
 def _serve_with_child(engine: str, folders: dict[int, Path], options: ServeOptions) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from starlette.requests import Request
@@ -14,14 +15,17 @@ from deepfake_tf.engines.server_requests import API_KEY_HEADER
 from deepfake_tf.server import gateway
 from deepfake_tf.server.predict_json import error_body
 from deepfake_tf.server.request_body import BodyReader
-from deepfake_tf.server.served_model import ServedModel
 from deepfake_tf.server.tf_serving_api import TIMEOUT_SECONDS, TfServingApi
+
+if TYPE_CHECKING:
+    from deepfake_tf.server.served_engine import ServedEngine
+    from deepfake_tf.server.served_model import ServedModel
 
 ENGINE = "deepfake-tf local server"
 
 
 def build_local_app(
-    model: ServedModel,
+    model: ServedModel | ServedEngine,
     api_key: str | None = None,
     cors_origins: Sequence[str] = (),
     bodies: BodyReader | None = None,
@@ -30,7 +34,7 @@ def build_local_app(
     """Everything the local server answers, as one ASGI application.
 
     Args:
-        model: ServedModel.
+        model: ServedModel or ServedEngine.
         api_key: str or None. If given, every POST asks for it in the header X-API-Key: beside a guarded
             /predict, an open `:predict` would be a way around it.
         cors_origins: of `build_gateway`.

@@ -61,7 +61,13 @@ class Version:
 
 
 class ServedModel:
-    """The loaded versions of one model, found by number or label."""
+    """The loaded versions of one model, found by number or label.
+
+    Attributes:
+        input_errors: what the graph raises for an input that it cannot take, beside ValueError and TypeError.
+    """
+
+    input_errors: tuple[type[Exception], ...] = (tf.errors.OpError,)
 
     def __init__(
         self,

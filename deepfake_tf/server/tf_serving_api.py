@@ -9,9 +9,8 @@ import asyncio
 import json
 import re
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -22,7 +21,10 @@ from deepfake_tf.server.json_echo import shorten
 from deepfake_tf.server.metrics import CONTENT_TYPE
 from deepfake_tf.server.predict_json import error_body, parse_request, read_inputs, write_outputs
 from deepfake_tf.server.request_body import BodyError, BodyReader
-from deepfake_tf.server.served_model import ServedModel, Version
+
+if TYPE_CHECKING:
+    from deepfake_tf.server.served_engine import EngineVersion, ServedEngine
+    from deepfake_tf.server.served_model import ServedModel, Version
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 TIMEOUT_SECONDS = 30.0  # TensorFlow Serving's --rest_api_timeout_in_ms
@@ -58,7 +60,7 @@ class ApiError(Exception):
 class TfServingApi:
     """An ASGI application: status, metadata, `:predict` and Prometheus metrics of one model."""
 
-    def __init__(self, model: ServedModel, bodies: BodyReader, timeout_seconds: float = TIMEOUT_SECONDS):
+    def __init__(self, model: ServedModel | ServedEngine, bodies: BodyReader, timeout_seconds: float = TIMEOUT_SECONDS):
         self._model = model
         self._bodies = bodies
         self._timeout_seconds = timeout_seconds
@@ -127,10 +129,10 @@ class TfServingApi:
             raise ApiError(504, "Timed out waiting for notification") from error
         except Overloaded as error:
             raise ApiError(503, str(error)) from error
-        except (ValueError, TypeError, RecursionError, tf.errors.OpError) as error:
+        except (ValueError, TypeError, RecursionError, *self._model.input_errors) as error:
             raise ApiError(400, without_node_names(getattr(error, "message", None) or str(error))) from error
 
-    def _find(self, match: re.Match[str]) -> Version:
+    def _find(self, match: re.Match[str]) -> Version | EngineVersion:
         name, version, label = match["model"], match["version"], match["label"]
         if label is not None:
             if name != self._model.name or label not in self._model.labels:
