@@ -1,10 +1,21 @@
-"""Every link in the documents leads to a file, and to a heading in it, or is a web address."""
+"""What the documents point to is there: links lead to a file, and to a heading in it; source files that are named exist."""
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.docs.documents import DOCUMENTS, anchors, links, name_of
+from tests.docs.documents import DOCUMENTS, ROOT, anchors, inline_code, links, name_of
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_source_files_that_are_named_exist(document):
+    """`folder/module.py`, from the top of the repository, from the package, or beside the document; NAME is any."""
+    code = inline_code(document.read_text(encoding="utf-8"))
+    named = {path for path in code if re.fullmatch(r"[\w/]+/(?!NAME)\w+\.py", path)}
+    roots = (ROOT, ROOT / "deepfake_tf", document.parent)
+    assert [name for name in sorted(named) if not any((root / name).is_file() for root in roots)] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
