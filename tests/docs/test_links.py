@@ -1,4 +1,4 @@
-"""What the documents point to is there: links lead to a file, and to a heading in it; source files that are named exist."""
+"""What the documents point to is there: links lead to a file and a heading in it, named source files exist."""
 
 from __future__ import annotations
 
