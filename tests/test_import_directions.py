@@ -1,0 +1,149 @@
+"""Nothing upstream imports anything downstream: which room of the package may import which."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "deepfake_tf"
+
+CONTRACT = {"config", "contract"}
+DATA = CONTRACT | {"reading", "data"}
+SCORING = CONTRACT | {"engines", "output"}
+
+ALLOWED: dict[str, set[str]] = {  # room -> the rooms that it may import, beside itself; upstream first
+    "config": set(),
+    "contract": {"config"},
+    "reading": CONTRACT,
+    "networks": CONTRACT,
+    "decision": CONTRACT,
+    "provenance": CONTRACT,
+    "data": DATA,
+    "training": DATA | {"networks", "decision"},
+    "detectors": DATA | {"networks", "decision", "training"},
+    "evaluation": DATA | {"networks", "decision", "detectors"},
+    "export": DATA | {"networks", "decision", "detectors", "training", "evaluation"},
+    "engines": CONTRACT | {"reading", "decision", "detectors", "provenance"},
+    "output": SCORING,
+    "samples": DATA,
+    "server": SCORING | {"provenance"},
+    "audit": SCORING | DATA | {"provenance"},
+    "bulk_scoring": SCORING,
+    "benchmark": SCORING | DATA | {"networks", "export", "server"},
+    "notebook": set(),
+}
+ALLOWED["cli"] = set(ALLOWED)  # all of the above
+EVERYWHERE = "__init__"  # the version; `Detector` is imported by name only when it is asked for
+
+EXCEPTIONS = {  # what breaks a direction today, room -> module, each with its remedy. Take them out one by one
+    # Move what reads weights out of a graph, or write the weights beside the graph.
+    "networks -> export.graph",
+    # Move the division of the rows among workers to data/.
+    "data -> training.distribution",
+    # `read_card` belongs with what reads an exported model, upstream of both.
+    "export -> engines.detector",
+    # A progress bar and an atomic writer need nothing of ours: they belong upstream of all.
+    "data -> output.progress",
+    "evaluation -> output.progress",
+    "export -> output.progress",
+    "detectors -> output.tables",
+    "export -> output.tables",
+    "training -> output.tables",
+    # Pictures of a data set: with the audit or the notebooks, not with the output of predictions.
+    "output -> data.examples",
+    "output -> training.plots",
+}
+
+
+def modules() -> dict[str, Path]:
+    """Module name below the package, "" for the package itself -> file."""
+    names = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def room(module: str) -> str:
+    return module.partition(".")[0] or EVERYWHERE
+
+
+def imported(path: Path, known: dict[str, Path]) -> set[str]:
+    """The modules of the package that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            targets = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for target in targets:
+            if target.split(".")[0] != PACKAGE.name:
+                continue
+            module = target.partition(".")[2]
+            found.add(module if module in known else module.rpartition(".")[0])  # a name in a module
+    return found
+
+
+def crossings() -> dict[str, set[str]]:
+    """Every import from one room into another: "room -> module", as in `EXCEPTIONS`, -> the modules that have it."""
+    known = modules()
+    found: dict[str, set[str]] = {}
+    for module, path in known.items():
+        for target in imported(path, known):
+            if room(module) != room(target) and EVERYWHERE not in (room(module), room(target)):
+                found.setdefault(f"{room(module)} -> {target}", set()).add(module)
+    return found
+
+
+def is_allowed(crossing: str) -> bool:
+    source, target = crossing.split(" -> ")
+    return room(target) in ALLOWED.get(source, set())
+
+
+def test_every_room_has_its_line():
+    missing = {room(module) for module in modules()} - set(ALLOWED) - {EVERYWHERE}
+    assert not missing, f"say in ALLOWED what these may import: {', '.join(sorted(missing))}"
+
+
+def test_nothing_upstream_imports_anything_downstream():
+    wrong = [
+        f"{crossing}, in {', '.join(sorted(sources))}"
+        for crossing, sources in sorted(crossings().items())
+        if crossing not in EXCEPTIONS and not is_allowed(crossing)
+    ]
+    assert not wrong, "against the directions of ALLOWED:\n" + "\n".join(wrong)
+
+
+def test_exceptions_are_still_needed():
+    unneeded = sorted(EXCEPTIONS - set(crossings())) + sorted(filter(is_allowed, EXCEPTIONS))
+    assert not unneeded, f"take these out of EXCEPTIONS: {', '.join(unneeded)}"
+
+
+def test_the_table_has_no_circle():
+    """Each room may only import rooms that stand above it in the table."""
+    above: set[str] = set()
+    for name, allowed in ALLOWED.items():
+        assert allowed - {name} <= above, f"{name} may import {', '.join(sorted(allowed - above - {name}))}"
+        above.add(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("from deepfake_tf.data import sources", {"data.sources"}),
+        ("from deepfake_tf.config import FAKE", {"config"}),
+        ("import deepfake_tf.engines.detector", {"engines.detector"}),
+        ("def f():\n    from deepfake_tf import provenance", {"provenance"}),
+        ("from deepfake_tf import __version__", {""}),
+        ("import numpy", set()),
+    ],
+)
+def test_imports_are_found(tmp_path, text, expected):
+    (tmp_path / "module.py").write_text(text)
+    assert imported(tmp_path / "module.py", modules()) == expected
