@@ -26,6 +26,7 @@ from deepfake_tf.benchmark.measuring import Row, peak_memory_mib, row, time_in_t
 from deepfake_tf.benchmark.pictures import encoded_pictures
 from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.tf_serving import MODEL_NAME, connect
+from deepfake_tf.shipped import page_file
 
 IN_PROCESS = "in process, from encoded images"
 REST, GRPC = "REST, JPEG 256 x 256", "gRPC, JPEG 256 x 256"
