@@ -266,16 +266,17 @@ def test_without_tensorflow_a_folder_becomes_a_csv(copied, tmp_path):
 
 
 def test_without_tensorflow_what_needs_it_names_the_remedy(exported_model, tmp_path):
-    for arguments in (
-        ("predict", tmp_path, "--model", exported_model.path),
-        ("evaluate", "--data", tmp_path, "--output", tmp_path / "report"),
-        ("serve", "--model", exported_model.path),
+    for extra, *arguments in (
+        ("full", "predict", tmp_path, "--model", exported_model.path),
+        ("full", "evaluate", "--data", tmp_path, "--output", tmp_path / "report"),
+        ("app", "serve", "--model", exported_model.path),
     ):
         photograph(32, 32).save(tmp_path / "photograph.png")
         result = run_light(*arguments)
         assert result.returncode == 2
         assert re.fullmatch(
-            r"deepfake-tf \w+: .*needs \w+, which is not installed: pip install 'deepfake-tf\[full\]'\n", result.stderr
+            rf"deepfake-tf \w+: .*needs \w+, which is not installed: pip install 'deepfake-tf\[{extra}\]'\n",
+            result.stderr,
         )
 
 
