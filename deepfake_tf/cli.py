@@ -20,16 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepfake_tf import __version__
-from deepfake_tf.config import (
-    IMAGE_EXTENSIONS,
-    MODEL_NAMES,
-    RECIPE_NAMES,
-    STRATEGIES,
-    TRANSCODED_EXTENSIONS,
-    TrainingConfig,
-)
 from deepfake_tf.contract import count_unexpected, is_unexpected
+from deepfake_tf.detectors.cifake.config import MODEL_NAMES, RECIPE_NAMES, STRATEGIES, TrainingConfig
 from deepfake_tf.reading.files import is_image_file, read_file
+from deepfake_tf.reading.formats import IMAGE_EXTENSIONS, TRANSCODED_EXTENSIONS
 from deepfake_tf.text import plural, printable
 from deepfake_tf.writing import check_file, check_folder, is_stream, write_whole
 
@@ -327,7 +321,7 @@ def app(options: argparse.Namespace) -> int:
 
 def audit(options: argparse.Namespace) -> int:
     from deepfake_tf.engines.detector import find_model
-    from deepfake_tf.output.progress import say
+    from deepfake_tf.progress import say
 
     if options.output:
         check_folder(options.output)
@@ -351,9 +345,10 @@ def audit(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    from deepfake_tf.detectors.cifake import recipes
-    from deepfake_tf.output.progress import say
+    from deepfake_tf.detectors.cifake.recipes import stages_of
+    from deepfake_tf.progress import say
     from deepfake_tf.training.run_directory import check_new, check_resumable
+    from deepfake_tf.training.stages import is_recipe, resume_stages, train_stages
 
     run_dir = Path(options.run_dir)
     names = [field.name for field in dataclasses.fields(TrainingConfig)]
@@ -365,7 +360,7 @@ def train(options: argparse.Namespace) -> int:
     else:
         if not options.data:
             raise ValueError("--data is needed (or --resume)")
-        stages = recipes.stages_of(options.recipe, given) if options.recipe else (TrainingConfig(**given),)
+        stages = stages_of(options.recipe, given) if options.recipe else (TrainingConfig(**given),)
         check_new(run_dir)
         say("loading the data")
         from deepfake_tf.networks.pretrained import fetch_weights
@@ -378,10 +373,10 @@ def train(options: argparse.Namespace) -> int:
             _print_cheap_audit(examples, max(stage.image_size for stage in stages))
     started = time.monotonic()
     source = _data_options(options)
-    if options.resume and recipes.is_recipe(run_dir):
-        weights = recipes.resume_stages(examples, run_dir, source, options.strategy)
+    if options.resume and is_recipe(run_dir):
+        weights = resume_stages(examples, run_dir, source, options.strategy)
     elif not options.resume and len(stages) > 1:
-        weights = recipes.train_stages(examples, stages, run_dir, source, options.strategy)
+        weights = train_stages(examples, stages, run_dir, source, options.strategy)
     else:
         from deepfake_tf.training.loop import train as train_one
 
@@ -428,7 +423,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def robustness(options: argparse.Namespace) -> int:
     from deepfake_tf.evaluation.robustness import evaluate_robustness
-    from deepfake_tf.output.progress import say
+    from deepfake_tf.progress import say
 
     say("loading the data")
     from deepfake_tf.evaluation.robustness import CONDITIONS
@@ -556,8 +551,8 @@ def _predict_and_print(
     output: str | None,
     with_provenance: bool = False,
 ) -> int:
-    from deepfake_tf.output.progress import progress_bar
     from deepfake_tf.output.tables import format_predictions, has_errors, printable
+    from deepfake_tf.progress import progress_bar
 
     loaded = time.monotonic()
     with progress_bar(len(paths), "scoring", "image") as bar:
@@ -589,8 +584,8 @@ def _predict_into_file(
     detector, started: float, paths: Sequence[str], rows: RowFile, options: argparse.Namespace
 ) -> int:
     """As the rows come: memory stays flat, and a run that is cut can be gone on with."""
-    from deepfake_tf.output.progress import progress_bar
     from deepfake_tf.output.tables import format_predictions, has_errors
+    from deepfake_tf.progress import progress_bar
 
     loaded = time.monotonic()
     with rows:
@@ -636,9 +631,9 @@ def _check_submission(paths: Sequence[str], options: argparse.Namespace) -> None
 
 
 def _predict_submission(detector, paths: Sequence[str], options: argparse.Namespace) -> int:
-    from deepfake_tf.output.progress import progress_bar
     from deepfake_tf.output.submission import format_submission, prior_label
     from deepfake_tf.output.tables import has_errors, printable
+    from deepfake_tf.progress import progress_bar
 
     predictions = []
     with progress_bar(len(paths), "scoring", "image") as bar:

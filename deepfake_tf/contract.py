@@ -1,4 +1,4 @@
-"""What the score contract says in words, for every engine: why an image has no score, or is out of domain."""
+"""The score contract: labels, verdicts, limits, rows, and what is said in words. The same for every engine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,22 @@ from typing import Protocol
 
 import numpy as np
 
-from deepfake_tf.config import MAX_PIXELS
+# --- labels: 1 = FAKE, 0 = REAL, everywhere ---------------------------------------------------
+REAL = 0
+FAKE = 1
+LABEL_NAMES = ("REAL", "FAKE")  # indexed by the integer label
+LABEL_INVALID = "INVALID"  # an image without a score
 
+# --- verdicts ---------------------------------------------------------------------------------
+VERDICT_GENERATED = "likely generated"
+VERDICT_REAL = "likely real"
+VERDICT_UNCERTAIN = "uncertain"
+
+# --- limits ------------------------------------------------------------------------------------
+MAX_PIXELS = 64_000_000  # refused above it, from the header, before anything is decoded
+MAX_FILE_BYTES = 100 * 1024 * 1024  # refused above it, before the file is read
+
+# --- rows and engines --------------------------------------------------------------------------
 Rows = dict[str, np.ndarray]  # a field of the score contract -> an array [N]; texts as bytes; heatmap [N, h, w]
 
 
@@ -23,6 +37,7 @@ class Engine(Protocol):
         """The same, and `heatmap`, float32 [N, h, w], 0..1."""
 
 
+# --- errors and reasons, in words -------------------------------------------------------------
 ERROR_EMPTY = "empty file"
 ERROR_UNKNOWN = "not an image in a supported format (JPEG, PNG, GIF, BMP, WebP)"
 ERROR_UNKNOWN_FILE = "not an image in a supported format (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF, HEIC)"  # of `Detector`

@@ -7,10 +7,12 @@ or steer a terminal `\\u2028`: what Bash's `printf` turns back into the name.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -68,6 +70,19 @@ def as_cell(text: str) -> str:
 def of_cell(cell: str) -> str:
     """What `as_cell` was given."""
     return cell[1:] if _MARKED_AS_TEXT.match(cell) else cell
+
+
+def format_csv(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows that end in `\\n`; text that a spreadsheet would run as a formula is marked as text (see `as_cell`)."""
+    return "".join(csv_row(as_cell(cell) if isinstance(cell, str) else cell for cell in row) for row in rows)
+
+
+def csv_row(cells: Iterable[Any]) -> str:
+    """One row, its cells as they are; ends in `\\n`."""
+    buffer = io.StringIO(newline="")
+    # By the line end that makes Python before 3.13 put a lone \r between quotes, without which the row breaks.
+    csv.writer(buffer, lineterminator="\r\n").writerow(cells)
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def plural(count: int, noun: str) -> str:

@@ -13,15 +13,10 @@ import scoring
 import streamlit as st
 
 from deepfake_tf import provenance
-from deepfake_tf.config import (
-    IMAGE_EXTENSIONS,
-    TRANSCODED_EXTENSIONS,
-    VERDICT_GENERATED,
-    VERDICT_REAL,
-    VERDICT_UNCERTAIN,
-)
+from deepfake_tf.contract import VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERTAIN
 from deepfake_tf.engines.detector import Explanation, Prediction
 from deepfake_tf.output.tables import format_predictions
+from deepfake_tf.reading.formats import IMAGE_EXTENSIONS, TRANSCODED_EXTENSIONS
 from deepfake_tf.text import plural, printable
 
 CARDS = 6  # images shown at once; of more, one is chosen

@@ -15,9 +15,9 @@ from deepfake_tf.audit.labels import check_labels, not_checked
 from deepfake_tf.audit.origins import check_origins
 from deepfake_tf.audit.shortcuts import check_metadata, check_statistics
 from deepfake_tf.audit.survey import Readings, read_all
-from deepfake_tf.config import IMAGE_SIZE
 from deepfake_tf.data.examples import Examples, concatenate
-from deepfake_tf.output.progress import say
+from deepfake_tf.detectors.cifake import IMAGE_SIZE
+from deepfake_tf.progress import say
 from deepfake_tf.text import plural
 
 

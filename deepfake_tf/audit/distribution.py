@@ -9,8 +9,9 @@ import numpy as np
 from deepfake_tf.audit.findings import LOOK, OK, STOP, Check, Gallery, Plot
 from deepfake_tf.audit.plots import plot_counts, plot_histogram
 from deepfake_tf.audit.survey import Readings
-from deepfake_tf.config import IMAGE_SIZE, LABEL_NAMES
+from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.data.examples import Examples
+from deepfake_tf.detectors.cifake import IMAGE_SIZE
 
 LOOK_RATIO = 1.5  # of the larger class to the smaller
 STOP_RATIO = 10.0

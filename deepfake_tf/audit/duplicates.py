@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from deepfake_tf.audit.findings import LOOK, OK, STOP, Check, Gallery, worst
 from deepfake_tf.audit.neighbours import near_pairs
 from deepfake_tf.audit.survey import Readings
-from deepfake_tf.config import LABEL_NAMES
+from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.text import plural
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from deepfake_tf.audit.findings import LOOK, OK, STOP, Check, Gallery, Listing
 from deepfake_tf.audit.survey import FORMATS, METADATA, PROBLEMS, Readings
-from deepfake_tf.config import IMAGE_EXTENSIONS
 from deepfake_tf.data.examples import Examples
+from deepfake_tf.reading.formats import IMAGE_EXTENSIONS
 from deepfake_tf.text import plural
 
 UNREADABLE_SHARE = 0.05  # above it, stop: something went wrong with the whole set, not with a few files

@@ -8,7 +8,7 @@ import io
 
 from deepfake_tf.audit.findings import Audit, Check, Gallery, Plot
 from deepfake_tf.audit.plots import encode
-from deepfake_tf.config import LABEL_NAMES
+from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.reading.pictures import open_picture
 from deepfake_tf.text import plural, printable
 

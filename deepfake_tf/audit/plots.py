@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from deepfake_tf.config import LABEL_NAMES
+from deepfake_tf.contract import LABEL_NAMES
 
 COLOURS = ("tab:blue", "tab:orange")  # REAL, FAKE
 BINS = 40

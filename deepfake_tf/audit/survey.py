@@ -21,9 +21,9 @@ import imagehash
 import numpy as np
 from PIL import Image, ImageFile, JpegImagePlugin
 
-from deepfake_tf.config import MAX_PIXELS
+from deepfake_tf.contract import MAX_PIXELS
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.output.progress import progress_bar
+from deepfake_tf.progress import progress_bar
 from deepfake_tf.reading.files import read_file
 from deepfake_tf.reading.pictures import to_rgb
 from deepfake_tf.reading.pillow_reader import decode

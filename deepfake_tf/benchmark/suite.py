@@ -12,7 +12,7 @@ import tensorflow as tf
 from deepfake_tf.benchmark import decoding, end_to_end, network, start_up, training
 from deepfake_tf.benchmark.measuring import Row, peak_memory_mib, row
 from deepfake_tf.benchmark.report import Report
-from deepfake_tf.config import IMAGE_SIZE
+from deepfake_tf.detectors.cifake import IMAGE_SIZE
 from deepfake_tf.engines.detector import find_model, read_card
 
 

@@ -15,9 +15,10 @@ from deepfake_tf.benchmark.measuring import Row, row, time_in_turns
 from deepfake_tf.benchmark.operations import measure_operations
 from deepfake_tf.benchmark.pictures import encoded_pictures
 from deepfake_tf.benchmark.torch_training import training_step_in_torch
-from deepfake_tf.config import IMAGE_SIZE, TrainingConfig
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages, training_batches
+from deepfake_tf.detectors.cifake import IMAGE_SIZE
+from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.networks import build_model
 
 SECTION = "training"

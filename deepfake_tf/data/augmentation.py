@@ -11,7 +11,7 @@ import math
 
 from keras import ops
 
-from deepfake_tf.config import TrainingConfig
+from deepfake_tf.detectors.cifake.config import TrainingConfig
 
 DRAWS_PER_IMAGE = 7  # flip, rotation, shift x, shift y, zoom, brightness, contrast
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deepfake_tf.config import LABEL_NAMES
+from deepfake_tf.contract import LABEL_NAMES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfake_tf.config import IMAGE_EXTENSIONS, LABEL_NAMES
+from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.data.examples import Examples
+from deepfake_tf.reading.formats import IMAGE_EXTENSIONS
 from deepfake_tf.text import plural
 
 SPLIT_FOLDERS = ("train", "test")

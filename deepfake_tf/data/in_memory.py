@@ -22,10 +22,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepfake_tf.config import IMAGE_SIZE, MAX_PIXELS, PIXEL_MEAN, PIXEL_STD, TrainingConfig
+from deepfake_tf.contract import MAX_PIXELS
 from deepfake_tf.data import augmentation, degradation
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.output.progress import progress_bar
+from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
+from deepfake_tf.detectors.cifake.config import TrainingConfig
+from deepfake_tf.progress import progress_bar
 from deepfake_tf.reading import pillow_reader
 from deepfake_tf.training.distribution import ALONE, Workers
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfake_tf.config import FAKE, REAL
+from deepfake_tf.contract import FAKE, REAL
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.text import plural
 

@@ -17,10 +17,11 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from deepfake_tf.config import IMAGE_SIZE, TrainingConfig
 from deepfake_tf.data import augmentation, degradation
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.output.progress import progress_bar
+from deepfake_tf.detectors.cifake import IMAGE_SIZE
+from deepfake_tf.detectors.cifake.config import TrainingConfig
+from deepfake_tf.progress import progress_bar
 from deepfake_tf.reading import tensorflow_reader
 
 DRAWS_PER_IMAGE = augmentation.DRAWS_PER_IMAGE + degradation.DRAWS_PER_IMAGE

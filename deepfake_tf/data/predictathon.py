@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfake_tf.config import LABEL_NAMES
+from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.folders import is_image
 from deepfake_tf.text import plural

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepfake_tf.config import FAKE, REAL
+from deepfake_tf.contract import FAKE, REAL
 from deepfake_tf.data.cifake.archive import load_archive
 from deepfake_tf.data.examples import Examples, concatenate
 from deepfake_tf.data.folders import load_folders

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from deepfake_tf.config import (
+from deepfake_tf.contract import (
     FAKE,
     LABEL_INVALID,
     LABEL_NAMES,
     REAL,
+    REASON_UNLIKE,
     VERDICT_GENERATED,
     VERDICT_REAL,
     VERDICT_UNCERTAIN,
+    reason_for_size,
 )
-from deepfake_tf.contract import REASON_UNLIKE, reason_for_size
 from deepfake_tf.decision.verdict import Decision
 
 

@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_tf.config import (
+from deepfake_tf.contract import (
     FAKE,
     LABEL_INVALID,
     LABEL_NAMES,
     REAL,
+    REASON_UNLIKE,
     VERDICT_GENERATED,
     VERDICT_REAL,
     VERDICT_UNCERTAIN,
+    reason_for_size,
 )
-from deepfake_tf.contract import REASON_UNLIKE, reason_for_size
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from deepfake_tf.config import LABEL_INVALID, MAX_FILE_BYTES, VERDICT_UNCERTAIN
-from deepfake_tf.contract import ERROR_DAMAGED, unexpected
+from deepfake_tf.contract import ERROR_DAMAGED, LABEL_INVALID, MAX_FILE_BYTES, VERDICT_UNCERTAIN, unexpected
 from deepfake_tf.reading.files import read_file, reason_of, too_large
 from deepfake_tf.shipped import shipped_folder
 

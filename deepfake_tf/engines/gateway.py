@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import requests
 
-from deepfake_tf.config import LABEL_INVALID, VERDICT_UNCERTAIN
+from deepfake_tf.contract import LABEL_INVALID, VERDICT_UNCERTAIN
 from deepfake_tf.engines.server_requests import (
     CONNECT_TIMEOUT_SECONDS,
     RETRIES,

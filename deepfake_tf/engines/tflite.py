@@ -14,13 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_tf import config
-from deepfake_tf.contract import REASON_UNLIKE, reason_for_size
-from deepfake_tf.engines.known_image import KNOWN_LOGIT, check_known_image
+from deepfake_tf.contract import (
+    LABEL_INVALID,
+    LABEL_NAMES,
+    REASON_UNLIKE,
+    VERDICT_GENERATED,
+    VERDICT_REAL,
+    VERDICT_UNCERTAIN,
+    reason_for_size,
+)
+from deepfake_tf.decision.known_image import KNOWN_LOGIT, check_known_image
+from deepfake_tf.detectors.cifake import IMAGE_SIZE
 from deepfake_tf.reading.pillow_reader import ReadImage, read_image
 from deepfake_tf.writing import part_of
 
-INPUT_SHAPE = (1, config.IMAGE_SIZE, config.IMAGE_SIZE, 3)
+INPUT_SHAPE = (1, IMAGE_SIZE, IMAGE_SIZE, 3)
 INPUT = f"pixels uint8 {list(INPUT_SHAPE[1:])}"
 OUTPUTS = frozenset(("probability", "heatmap", "logit", "distance"))
 MOST_THREADS = 4  # more help a network of this size little
@@ -145,13 +153,13 @@ def decide(
     in_domain = is_valid & np.array([not reason for reason in reasons], bool)
     is_fake = probability >= np.float32(description["decision"]["threshold"])
     low, high = (np.float32(limit) for limit in description["decision"]["uncertain_band"])
-    verdict = np.where(is_fake, config.VERDICT_GENERATED, config.VERDICT_REAL)
-    verdict = np.where((probability > low) & (probability < high), config.VERDICT_UNCERTAIN, verdict)
-    real, fake = config.LABEL_NAMES
+    verdict = np.where(is_fake, VERDICT_GENERATED, VERDICT_REAL)
+    verdict = np.where((probability > low) & (probability < high), VERDICT_UNCERTAIN, verdict)
+    real, fake = LABEL_NAMES
     zero = np.float32(0)
     return {
-        "label": _as_bytes(np.where(is_valid, np.where(is_fake, fake, real), config.LABEL_INVALID)),
-        "verdict": _as_bytes(np.where(in_domain, verdict, config.VERDICT_UNCERTAIN)),
+        "label": _as_bytes(np.where(is_valid, np.where(is_fake, fake, real), LABEL_INVALID)),
+        "verdict": _as_bytes(np.where(in_domain, verdict, VERDICT_UNCERTAIN)),
         "reason": _as_bytes([reason if valid else "" for reason, valid in zip(reasons, is_valid)]),
         "error": _as_bytes([image.error for image in images]),
         "confidence": np.where(is_valid, np.where(is_fake, probability, 1 - probability), zero),

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from deepfake_tf.config import FAKE, LABEL_NAMES, REAL, VERDICT_GENERATED, VERDICT_REAL
+from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL, VERDICT_GENERATED, VERDICT_REAL
 from deepfake_tf.data.folders import label_of_folder
 
 UNNAMED = "(unnamed)"  # images that lie in the class folder itself

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from deepfake_tf.config import FAKE, REAL
+from deepfake_tf.contract import FAKE, REAL
 
 UNGROUPED = "(none)"
 

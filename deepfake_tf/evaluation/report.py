@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import binomtest
 
-from deepfake_tf.config import FAKE, LABEL_NAMES, REAL, TrainingConfig
+from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL
 from deepfake_tf.data.examples import split_validation
-from deepfake_tf.output.progress import progress_bar
-from deepfake_tf.output.tables import format_csv
-from deepfake_tf.text import as_utf8, json_text, plural
+from deepfake_tf.detectors.cifake.config import TrainingConfig
+from deepfake_tf.progress import progress_bar
+from deepfake_tf.text import as_utf8, format_csv, json_text, plural
 from deepfake_tf.training.plots import save_figure
 from deepfake_tf.writing import write_whole
 

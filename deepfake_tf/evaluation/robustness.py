@@ -21,7 +21,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from scipy.ndimage import gaussian_filter
 
 from deepfake_tf.evaluation.report import COLOURS, compute_metrics, load_scorer, pixel_batches
-from deepfake_tf.output.progress import progress_bar
+from deepfake_tf.progress import progress_bar
 from deepfake_tf.text import json_text
 from deepfake_tf.training.plots import save_figure
 from deepfake_tf.writing import write_whole

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import deepfake_tf
-from deepfake_tf.config import FAKE, IMAGE_SIZE, LABEL_NAMES, PIXEL_MEAN, PIXEL_STD, REAL, TrainingConfig
+from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
 from deepfake_tf.decision.calibration import (
@@ -27,6 +27,8 @@ from deepfake_tf.decision.calibration import (
     fit_calibration,
     fit_domain,
 )
+from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
+from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.engines.detector import read_card
 from deepfake_tf.evaluation import report
 from deepfake_tf.export.folding import fold_batch_norm
@@ -34,7 +36,7 @@ from deepfake_tf.export.graph import network_with_features
 from deepfake_tf.export.litert import export_litert, export_litert_of_savedmodel, square_pixels
 from deepfake_tf.export.savedmodel import export_recalibrated, export_savedmodel, freeze, roughness
 from deepfake_tf.networks import build_model, flip_averaged, with_features
-from deepfake_tf.output.progress import progress_bar
+from deepfake_tf.progress import progress_bar
 from deepfake_tf.text import plural, printable
 from deepfake_tf.training.averaging import AVERAGE_FILE
 from deepfake_tf.training.run_directory import read_names

@@ -24,11 +24,12 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python import schema_py_generated as schema
 
-from deepfake_tf import config
+from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
 from deepfake_tf.decision.calibration import Calibration, Domain
+from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
+from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from deepfake_tf.engines.detector import read_card
-from deepfake_tf.engines.known_image import KNOWN_LOGIT, known_image
 from deepfake_tf.export.graph import network_with_features, read_head
 from deepfake_tf.export.savedmodel import domain_of_savedmodel, freeze, roughness
 from deepfake_tf.networks import HEAD_LAYER, with_features
@@ -109,7 +110,7 @@ def export_litert_of_savedmodel(
 def _check(representative: np.ndarray, variants: tuple[str, ...]) -> None:
     if unknown := sorted(set(variants) - set(VARIANTS)):
         raise ValueError(f"variants must be some of {', '.join(VARIANTS)}. Received: {unknown}")
-    side = config.IMAGE_SIZE
+    side = IMAGE_SIZE
     if representative.dtype != np.uint8 or representative.shape[1:] != (side, side, 3) or not len(representative):
         raise ValueError(
             f"representative must be uint8 [N, {side}, {side}, 3], not empty. "
@@ -142,7 +143,7 @@ def _known_logit(flatbuffer: bytes) -> float:
 def square_pixels(images: DecodedImages) -> np.ndarray:
     """What the network would read of decoded images: uint8 [N, 224, 224, 3], 0..255."""
     batches = [batch.numpy() for batch, _ in evaluation_batches(images, batch_size=32)]
-    scaled = (np.concatenate(batches) * config.PIXEL_STD + config.PIXEL_MEAN) * 255.0
+    scaled = (np.concatenate(batches) * PIXEL_STD + PIXEL_MEAN) * 255.0
     return np.rint(scaled).astype(np.uint8)
 
 
@@ -202,7 +203,7 @@ def _convert(graph: MobileGraph, variant: str, representative: np.ndarray) -> by
 
 
 def _converter(graph: MobileGraph) -> tf.lite.TFLiteConverter:
-    side = config.IMAGE_SIZE
+    side = IMAGE_SIZE
     pixels = tf.TensorSpec([None, side, side, 3], tf.uint8, name="pixels")
     return tf.lite.TFLiteConverter.from_concrete_functions([graph.score.get_concrete_function(pixels)], graph)
 
@@ -279,10 +280,10 @@ def _store_large_floats_as_float16(model: schema.ModelT, graph: schema.SubGraphT
 
 
 def _describe(calibration: Calibration, domain: Domain, card: dict[str, Any], variant: str) -> dict[str, Any]:
-    side = config.IMAGE_SIZE
+    side = IMAGE_SIZE
     return {
         "variant": variant,
-        "labels": {name: label for label, name in enumerate(config.LABEL_NAMES)},
+        "labels": {name: label for label, name in enumerate(LABEL_NAMES)},
         "input": {
             "name": "pixels",
             "type": "uint8",

@@ -18,10 +18,19 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from deepfake_tf import config
+from deepfake_tf.contract import (
+    FAKE,
+    LABEL_INVALID,
+    LABEL_NAMES,
+    MAX_PIXELS,
+    VERDICT_GENERATED,
+    VERDICT_REAL,
+    VERDICT_UNCERTAIN,
+)
 from deepfake_tf.decision.calibration import Calibration, Domain
+from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
+from deepfake_tf.detectors.cifake import IMAGE_SIZE
 from deepfake_tf.engines.detector import read_card
-from deepfake_tf.engines.known_image import KNOWN_LOGIT, known_image
 from deepfake_tf.export.folding import fold_batch_norm
 from deepfake_tf.export.graph import network_with_features, read_domain, read_head
 from deepfake_tf.export.warmup import write_warmup_requests
@@ -37,7 +46,7 @@ _ERRORS = [
     "empty file",
     "not an image in a supported format (JPEG, PNG, GIF, BMP, WebP)",
     "the image header is damaged or cut off",
-    f"too many pixels: at most {config.MAX_PIXELS // 1_000_000} million are accepted",
+    f"too many pixels: at most {MAX_PIXELS // 1_000_000} million are accepted",
     "the image is damaged, cut off, or in a variant of its format that is not supported",
 ]
 _LOST = -1  # in place of a format: reading failed
@@ -176,7 +185,7 @@ class DetectorModule(tf.Module):
         # Grad-CAM (https://arxiv.org/abs/1610.02391) in closed form: behind global average pooling and one
         # dense unit the gradient of the logit is the unit's kernel, everywhere on the map.
         evidence = tf.linalg.matvec(features, tf.constant(self._head_kernel))
-        towards_label = tf.where(rows["label"] == config.LABEL_NAMES[config.FAKE], 1.0, -1.0)
+        towards_label = tf.where(rows["label"] == LABEL_NAMES[FAKE], 1.0, -1.0)
         heatmap = tf.nn.relu(evidence * towards_label[:, None, None])
         peak = tf.reduce_max(heatmap, axis=[1, 2], keepdims=True)
         is_valid = tf.cast(rows["error"] == "", tf.float32)[:, None, None]
@@ -207,13 +216,13 @@ class DetectorModule(tf.Module):
         reason = self._reason(outputs["features"], roughness(images), width, height)
         in_domain = is_valid & (reason == "")
         is_fake = probability >= self._calibration.threshold
-        real, fake = config.LABEL_NAMES
+        real, fake = LABEL_NAMES
         low, high = self._calibration.band
-        verdict = tf.where(is_fake, config.VERDICT_GENERATED, config.VERDICT_REAL)
-        verdict = tf.where((probability > low) & (probability < high), config.VERDICT_UNCERTAIN, verdict)
+        verdict = tf.where(is_fake, VERDICT_GENERATED, VERDICT_REAL)
+        verdict = tf.where((probability > low) & (probability < high), VERDICT_UNCERTAIN, verdict)
         rows = {
-            "label": tf.where(is_valid, tf.where(is_fake, fake, real), config.LABEL_INVALID),
-            "verdict": tf.where(in_domain, verdict, config.VERDICT_UNCERTAIN),
+            "label": tf.where(is_valid, tf.where(is_fake, fake, real), LABEL_INVALID),
+            "verdict": tf.where(in_domain, verdict, VERDICT_UNCERTAIN),
             "reason": tf.where(is_valid, reason, ""),
             "error": tf.gather(tf.constant(_ERRORS), status),
             "confidence": tf.where(is_valid, tf.where(is_fake, probability, 1.0 - probability), 0.0),
@@ -251,7 +260,7 @@ def roughness(images):
     Returns:
         float32 [N], 0..2.
     """
-    step = config.IMAGE_SIZE // 32
+    step = IMAGE_SIZE // 32
     across = tf.reduce_mean(tf.abs(images[:, :, step:] - images[:, :, :-step]), axis=[1, 2, 3])
     down = tf.reduce_mean(tf.abs(images[:, step:] - images[:, :-step]), axis=[1, 2, 3])
     return (across + down) / 2.0
@@ -271,13 +280,13 @@ def freeze(model: keras.Model, precision: str = "float32"):
         ValueError: the side of the network's input does not divide 224, or `precision` is unknown.
     """
     side = model.input_shape[1]
-    if config.IMAGE_SIZE % side:
+    if IMAGE_SIZE % side:
         raise ValueError(
-            f"Only a network trained at {config.IMAGE_SIZE} px, or at a side that divides it (112, 56, 32), can be "
+            f"Only a network trained at {IMAGE_SIZE} px, or at a side that divides it (112, 56, 32), can be "
             f"exported. Received: image_size={side}. Train on with --weights RUN_DIR/best.weights.h5 --image-size 112"
         )
-    factor = config.IMAGE_SIZE // side
-    spec = tf.TensorSpec([None, config.IMAGE_SIZE, config.IMAGE_SIZE, 3], tf.float32)
+    factor = IMAGE_SIZE // side
+    spec = tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE, 3], tf.float32)
     names = sorted(model.output)
     folded = fold_batch_norm(model, precision)
 
@@ -301,7 +310,7 @@ def read_images(image_bytes):
         pixels uint8 [N, 224, 224, 3], status int32 [N], width int32 [N], height int32 [N].
     """
     count = tf.shape(image_bytes)[0]
-    no_pixels = tf.zeros([config.IMAGE_SIZE, config.IMAGE_SIZE, 3], tf.uint8)
+    no_pixels = tf.zeros([IMAGE_SIZE, IMAGE_SIZE, 3], tf.uint8)
 
     def read(index, encoded):
         image_format, width, height = tensorflow_reader.read_header(encoded)
@@ -338,8 +347,8 @@ def read_images(image_bytes):
     status = tf.where(image_format == tensorflow_reader.UNKNOWN, _UNKNOWN, status)
     status = tf.where(image_format == _LOST, _DAMAGED, status)
     status = tf.where(tf.strings.length(image_bytes) == 0, _EMPTY, status)
-    return tf.ensure_shape(pixels, [None, config.IMAGE_SIZE, config.IMAGE_SIZE, 3]), status, width, height
+    return tf.ensure_shape(pixels, [None, IMAGE_SIZE, IMAGE_SIZE, 3]), status, width, height
 
 
 def _is_small_enough(width, height):
-    return tf.cast(width, tf.int64) * tf.cast(height, tf.int64) <= config.MAX_PIXELS
+    return tf.cast(width, tf.int64) * tf.cast(height, tf.int64) <= MAX_PIXELS

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import keras
 
-from deepfake_tf.config import IMAGE_SIZE, MODEL_NAMES
+from deepfake_tf.detectors.cifake import IMAGE_SIZE
+from deepfake_tf.detectors.cifake.config import MODEL_NAMES
 from deepfake_tf.networks.resnet18 import build_resnet18
 from deepfake_tf.networks.resnet50v2 import build_resnet50v2
 

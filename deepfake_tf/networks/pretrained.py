@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from deepfake_tf.config import PIXEL_MEAN, PIXEL_STD
+from deepfake_tf.detectors.cifake import PIXEL_MEAN, PIXEL_STD
 from deepfake_tf.networks.resnet18 import BATCH_NORM_EPSILON
 
 RESNET18_URL = "https://huggingface.co/timm/resnet18.tv_in1k/resolve/main/model.safetensors"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keras
 
-from deepfake_tf.config import IMAGE_SIZE
+from deepfake_tf.detectors.cifake import IMAGE_SIZE
 from deepfake_tf.networks.batch_normalization import BatchNormalization
 
 

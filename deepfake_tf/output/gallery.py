@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deepfake_tf.config import FAKE, LABEL_NAMES, REAL
+from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.reading.pictures import open_picture
 from deepfake_tf.training.plots import new_figure

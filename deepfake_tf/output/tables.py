@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from deepfake_tf.config import LABEL_INVALID
+from deepfake_tf.contract import LABEL_INVALID
 from deepfake_tf.engines.detector import Prediction
-from deepfake_tf.text import as_cell, as_utf8, json_text, printable
+from deepfake_tf.text import as_utf8, format_csv, json_text, printable
 
 FORMATS = ("table", "json", "jsonl", "csv")
 _FIELDS = [field.name for field in dataclasses.fields(Prediction)]
@@ -45,19 +43,6 @@ def format_predictions(
 def csv_columns(more: Iterable[str] = ()) -> list[str]:
     """The header of the CSV: the fields of a prediction, then the further ones."""
     return [*_FIELDS, *more]
-
-
-def format_csv(rows: Iterable[Iterable[Any]]) -> str:
-    """Rows that end in `\\n`; text that a spreadsheet would run as a formula is marked as text (see `text.as_cell`)."""
-    return "".join(csv_row(as_cell(cell) if isinstance(cell, str) else cell for cell in row) for row in rows)
-
-
-def csv_row(cells: Iterable[Any]) -> str:
-    """One row, its cells as they are; ends in `\\n`."""
-    buffer = io.StringIO(newline="")
-    # By the line end that makes Python before 3.13 put a lone \r between quotes, without which the row breaks.
-    csv.writer(buffer, lineterminator="\r\n").writerow(cells)
-    return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _format_table(predictions: Sequence[Prediction]) -> str:

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from deepfake_tf.config import LABEL_NAMES
-from deepfake_tf.contract import unexpected
+from deepfake_tf.contract import LABEL_NAMES, unexpected
 from deepfake_tf.provenance import content_credentials
 from deepfake_tf.provenance.containers import MAX_CREDENTIAL_BYTES, Metadata, read_metadata
 from deepfake_tf.provenance.findings import (

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from deepfake_tf.config import MAX_FILE_BYTES, MAX_PIXELS
-from deepfake_tf.contract import ERROR_DAMAGED, ERROR_TOO_LARGE, ERROR_UNKNOWN, ERROR_UNKNOWN_FILE
+from deepfake_tf.contract import (
+    ERROR_DAMAGED,
+    ERROR_TOO_LARGE,
+    ERROR_UNKNOWN,
+    ERROR_UNKNOWN_FILE,
+    MAX_FILE_BYTES,
+    MAX_PIXELS,
+)
 from deepfake_tf.reading import pillow_reader
 from deepfake_tf.reading.files import is_iso_image
 from deepfake_tf.reading.pictures import MissingDecoderError, encode_bmp, encode_png, open_image, to_rgb

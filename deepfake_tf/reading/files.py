@@ -7,7 +7,8 @@ import os
 import stat
 from pathlib import Path
 
-from deepfake_tf.config import IMAGE_EXTENSIONS, MAX_FILE_BYTES, OTHER_IMAGE_EXTENSIONS, TRANSCODED_EXTENSIONS
+from deepfake_tf.contract import MAX_FILE_BYTES
+from deepfake_tf.reading.formats import IMAGE_EXTENSIONS, OTHER_IMAGE_EXTENSIONS, TRANSCODED_EXTENSIONS
 
 _HEAD_BYTES = 32
 _MAGIC_NUMBERS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

@@ -15,8 +15,8 @@ import numpy as np
 import PIL.Image
 import PIL.WebPImagePlugin  # registers WebP: to find it by itself, Image.open would import every plugin
 
-from deepfake_tf.config import IMAGE_SIZE, MAX_PIXELS
-from deepfake_tf.contract import ERROR_DAMAGED, ERROR_EMPTY, ERROR_NO_SIZE, ERROR_TOO_LARGE, ERROR_UNKNOWN
+from deepfake_tf.contract import ERROR_DAMAGED, ERROR_EMPTY, ERROR_NO_SIZE, ERROR_TOO_LARGE, ERROR_UNKNOWN, MAX_PIXELS
+from deepfake_tf.detectors.cifake import IMAGE_SIZE
 from deepfake_tf.reading import well_formed
 from deepfake_tf.reading.pictures import to_rgb
 from deepfake_tf.reading.well_formed import JPEG_END, JPEG_FILLER

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from deepfake_tf.config import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
+from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from deepfake_tf.reading.well_formed import BMP_MASKS, JPEG_END, JPEG_FILLER, PNG_END
 
 JPEG, PNG, GIF, BMP, WEBP, UNKNOWN = range(6)  # the formats that `read_header` tells apart

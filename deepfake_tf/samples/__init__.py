@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from deepfake_tf.config import LABEL_NAMES
+from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.reading.pictures import to_rgb
 
 CIFAKE_PER_CLASS = 4

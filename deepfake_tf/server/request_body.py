@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
 
-from deepfake_tf.config import MAX_FILE_BYTES
+from deepfake_tf.contract import MAX_FILE_BYTES
 
 _MIB = 2**20
 # An image that the score contract accepts must fit, and base64 makes three bytes four.

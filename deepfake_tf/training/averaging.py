@@ -10,7 +10,7 @@ import json
 import shutil
 from pathlib import Path
 
-from deepfake_tf.config import TrainingConfig
+from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.networks import build_model
 from deepfake_tf.training.run_directory import check_new
 from deepfake_tf.writing import whole_file, write_whole

@@ -20,7 +20,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from deepfake_tf.config import STRATEGIES
+from deepfake_tf.detectors.cifake.config import STRATEGIES
 
 SIZE_UNIT = 2**30  # of a message's length, which may not fit into the 32 bits that JAX counts in
 HEARTBEAT_TIMEOUT_SECONDS = 30  # a worker that is silent for so long is dead, and the others end

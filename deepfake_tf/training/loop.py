@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from deepfake_tf.config import FAKE, REAL, TrainingConfig
+from deepfake_tf.contract import FAKE, REAL
 from deepfake_tf.data.examples import Examples, split_validation
+from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.networks import build_model
 from deepfake_tf.networks.pretrained import check_weights, load_pretrained
 from deepfake_tf.text import plural, printable

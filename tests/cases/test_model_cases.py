@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepfake_tf import Detector
-from deepfake_tf.engines.known_image import known_image
+from deepfake_tf.decision.known_image import known_image
 from deepfake_tf.engines.litert import LiteRTEngine
 from deepfake_tf.engines.openvino import OpenVINOEngine
 from tests.images import encode, photograph

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepfake_tf.config import TrainingConfig
 from deepfake_tf.data.augmentation import DRAWS_PER_IMAGE, augment
+from deepfake_tf.detectors.cifake.config import TrainingConfig
 
 NOTHING = {"flip": False, "rotation_degrees": 0.0, "shift": 0.0, "zoom": 0.0, "brightness": 0.0, "contrast": 0.0}
 EVERYTHING = {"flip": True, "rotation_degrees": 30.0, "shift": 0.2, "brightness": 0.5, "contrast": 0.5}

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfake_tf.config import TrainingConfig
 from deepfake_tf.data import pipeline
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.folders import load_folders
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches, training_batches
+from deepfake_tf.detectors.cifake.config import TrainingConfig
 
 IMAGE_SIZE = 32
 AUGMENTED = TrainingConfig(image_size=IMAGE_SIZE, batch_size=4, shift=0.1, contrast=0.2, seed=7)

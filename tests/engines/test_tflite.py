@@ -16,9 +16,9 @@ import pytest
 import tensorflow as tf
 
 from deepfake_tf.decision.calibration import Domain
+from deepfake_tf.decision.known_image import known_image
 from deepfake_tf.engines import detector as detector_module
 from deepfake_tf.engines.detector import Detector, find_model, read_card
-from deepfake_tf.engines.known_image import known_image
 from deepfake_tf.engines.litert import LiteRTEngine
 from deepfake_tf.engines.openvino import OpenVINOEngine
 from deepfake_tf.engines.saved_model import SavedModelEngine

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepfake_tf.config import FAKE, REAL
+from deepfake_tf.contract import FAKE, REAL
 from deepfake_tf.evaluation.groups import accuracy_by_group, format_groups, group_pattern
 
 NAMES = ["REAL/0001.jpg", "REAL/0001 (2).jpg", "FAKE/0003 (10).jpg", "FAKE/0004 (2).jpg", "REAL/0005 (2).jpg"]

@@ -12,9 +12,9 @@ import tensorflow as tf
 from PIL import Image
 from scipy.special import expit
 
-from deepfake_tf.config import TrainingConfig
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages
+from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.evaluation.report import (
     classwise_ece,
     compute_metrics,

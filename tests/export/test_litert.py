@@ -14,10 +14,10 @@ from PIL import Image
 
 from deepfake_tf.benchmark.litert import format_rows
 from deepfake_tf.cli import main
-from deepfake_tf.config import TrainingConfig
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages
 from deepfake_tf.decision.calibration import Domain, domain_distance
+from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.litert import LiteRTEngine
 from deepfake_tf.engines.saved_model import SavedModelEngine

@@ -7,9 +7,9 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from deepfake_tf.config import MAX_PIXELS
+from deepfake_tf.contract import MAX_PIXELS
 from deepfake_tf.decision.calibration import Calibration, Domain
-from deepfake_tf.engines.known_image import known_image
+from deepfake_tf.decision.known_image import known_image
 from deepfake_tf.engines.saved_model import SavedModelEngine
 from deepfake_tf.evaluation.report import load_scorer
 from deepfake_tf.export.savedmodel import export_recalibrated, export_savedmodel, freeze

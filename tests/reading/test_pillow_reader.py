@@ -12,8 +12,7 @@ import sklearn.datasets
 import tensorflow as tf
 from PIL import Image
 
-from deepfake_tf.config import MAX_PIXELS
-from deepfake_tf.contract import ERROR_TOO_LARGE
+from deepfake_tf.contract import ERROR_TOO_LARGE, MAX_PIXELS
 from deepfake_tf.reading import pillow_reader as light
 from deepfake_tf.reading import tensorflow_reader
 from tests.images import broken_images, encode, gif_bomb, good_images, photograph, png_that_claims

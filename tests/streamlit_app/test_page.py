@@ -11,7 +11,7 @@ import tomllib
 import pytest
 from PIL import Image
 
-from deepfake_tf.config import MAX_FILE_BYTES
+from deepfake_tf.contract import MAX_FILE_BYTES
 from tests.images import encode, photograph
 from tests.server.running import application
 from tests.streamlit_app.conftest import PAGE

@@ -92,7 +92,7 @@ def main(run_dir: str, options: dict) -> None:
     sys.modules["tensorflow"] = None  # type: ignore[assignment]  # whoever imports it fails
     import keras
 
-    from deepfake_tf.config import TrainingConfig
+    from deepfake_tf.detectors.cifake.config import TrainingConfig
     from deepfake_tf.training import loop
 
     loop.build_model = build_tiny_network

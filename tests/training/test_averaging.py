@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from deepfake_tf.config import TrainingConfig
+from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.training import averaging
 from deepfake_tf.training.averaging import average_runs
 from tests.training.jax_training import build_tiny_network

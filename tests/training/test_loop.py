@@ -19,9 +19,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from deepfake_tf.config import TrainingConfig
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
+from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.training import loop
 from deepfake_tf.training.loop import class_weights, train
 

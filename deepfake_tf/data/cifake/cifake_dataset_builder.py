@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import tensorflow_datasets as tfds
 
-from deepfake_tf.config import LABEL_NAMES
+from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.data.cifake import archive
 
 

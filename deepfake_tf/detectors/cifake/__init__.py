@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from deepfake_tf.detectors.spec import DetectorSpec
 
+IMAGE_SIZE = 224  # pixels, the side of the square that the network reads
+PIXEL_MEAN = 0.5  # of x / 255, per channel, as in the original project
+PIXEL_STD = 0.5
+
 SPEC = DetectorSpec(
     name="cifake",
     model_name="deepfake",
     judges="images of 16 to 64 pixels, such as CIFAKE's",
-    view_side=224,
+    view_side=IMAGE_SIZE,
     shortest_side=16,
     longest_side=64,
     views="deepfake_tf.reading.pillow_reader",

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deepfake_tf.config import FAKE, LABEL_NAMES, REAL, TrainingConfig
+from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL
+from deepfake_tf.detectors.cifake.config import TrainingConfig
 
 
 def test_defaults_are_the_originals():

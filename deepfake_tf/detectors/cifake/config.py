@@ -1,7 +1,4 @@
-"""The constants of the score contract and the configuration of a training run.
-
-Nothing here imports TensorFlow or Keras: the command line reads it to print its help.
-"""
+"""What decides a training of CIFAKE's networks. Imports nothing heavy: the command line prints it as help."""
 
 from __future__ import annotations
 
@@ -10,48 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-# --- labels: 1 = FAKE, 0 = REAL, everywhere ---------------------------------------------------
-REAL = 0
-FAKE = 1
-LABEL_NAMES = ("REAL", "FAKE")  # indexed by the integer label
-LABEL_INVALID = "INVALID"  # an image without a score
-
-# --- verdicts ---------------------------------------------------------------------------------
-VERDICT_GENERATED = "likely generated"
-VERDICT_REAL = "likely real"
-VERDICT_UNCERTAIN = "uncertain"
-
-# --- the way of an image ----------------------------------------------------------------------
-IMAGE_SIZE = 224  # pixels, the side of the square that the network reads
-PIXEL_MEAN = 0.5  # of x / 255, per channel, as in the original project
-PIXEL_STD = 0.5
-MAX_PIXELS = 64_000_000  # refused above it, from the header, before anything is decoded
-MAX_FILE_BYTES = 100 * 1024 * 1024  # refused above it, before the file is read
-
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
-TRANSCODED_EXTENSIONS = (".tif", ".tiff", ".avif", ".heic", ".heif", ".hif")  # decoded by Pillow before the model
-OTHER_IMAGE_EXTENSIONS = (  # images too, but not scored: a folder's row says so
-    *(".svg", ".svgz", ".eps", ".psd", ".psb", ".xcf", ".kra", ".jxl", ".jp2", ".j2k", ".jpf", ".jpx", ".jxr", ".dib"),
-    *(
-        ".ico",
-        ".icns",
-        ".tga",
-        ".pbm",
-        ".pgm",
-        ".ppm",
-        ".pnm",
-        ".pcx",
-        ".exr",
-        ".hdr",
-        ".dds",
-        ".qoi",
-        ".bpg",
-        ".apng",
-        ".mpo",
-    ),
-    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".x3f"),
-    *(".3fr", ".raw", ".heics", ".heifs", ".avifs", ".apng"),
-)
+from deepfake_tf.detectors.cifake import IMAGE_SIZE
 
 MODEL_NAMES = ("resnet18", "resnet50v2")
 RECIPE_NAMES = ("original", "fast", "best")  # of `recipes`
