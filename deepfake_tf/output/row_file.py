@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from deepfake_tf import writing
-from deepfake_tf.output.tables import csv_columns, csv_row
-from deepfake_tf.text import of_cell, of_utf8
+from deepfake_tf.output.tables import csv_columns
+from deepfake_tf.text import csv_row, of_cell, of_utf8
 
 FORMATS = ("jsonl", "csv")
 
