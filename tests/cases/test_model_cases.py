@@ -1,4 +1,4 @@
-"""What the models that ship got wrong: a biased probability, garbage from one engine, a model lost by a kill."""
+"""What the models that ship got wrong."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deepfake_tf.engines.known_image import known_image
 
-from deepfake_tf import Detector
 from deepfake_tf.decision.known_image import known_image
 from deepfake_tf.engines.litert import LiteRTEngine
 from deepfake_tf.engines.openvino import OpenVINOEngine
@@ -25,18 +25,3 @@ def test_openvino_gives_what_litert_gives_for_many_images_at_once(threads):
     expected = LiteRTEngine(SHIPPED / "deepfake.tflite", threads).predict(images)["logit"]
     actual = OpenVINOEngine(SHIPPED / "deepfake.tflite", threads).predict(images)["logit"]
     np.testing.assert_allclose(actual, expected, atol=OpenVINOEngine.LOGIT_TOLERANCE)
-
-
-@pytest.mark.parametrize("engine", ["saved_model", "litert", "openvino"])
-def test_the_shipped_models_state_the_logit_of_the_known_image(engine):
-    detector = Detector(SHIPPED / "deepfake", engine=engine)
-    assert "known_image_logit" in detector.card
-
-
-def test_the_shipped_probability_is_not_biased():
-    card = Detector(SHIPPED / "deepfake.tflite").card
-    metrics = card["validation_metrics"]
-    assert metrics["classwise_ece"]["value"] <= 0.004
-    assert metrics["mean_probability"]["value"] == pytest.approx(0.5, abs=0.002)
-    accused, missed = metrics["confusion_matrix"]["false_fake"], metrics["confusion_matrix"]["false_real"]
-    assert accused <= 1.25 * missed
