@@ -27,6 +27,8 @@ import nbclient
 import nbformat
 from PIL import Image
 
+from deepfake_tf.writing import write_whole
+
 HERE = Path(__file__).parent
 NOTEBOOKS = ("training_notebook.ipynb", "evaluation_notebook.ipynb")  # in this order
 PARAMETERS = "parameters"  # the tag of the cell that sets them, as papermill has it
@@ -153,9 +155,7 @@ def main() -> None:
             stored = for_storing(execute(notebook, folder, own))
             if faults := find_faults(stored):
                 raise SystemExit(f"{name} is left as it was: " + "; ".join(faults))
-            temporary = path.with_suffix(".new")
-            nbformat.write(stored, temporary)
-            os.replace(temporary, path)
+            write_whole(path, nbformat.writes(stored).rstrip("\n") + "\n")
             print(f"wrote {path.name}, {path.stat().st_size / 1024:.0f} KiB")
 
 

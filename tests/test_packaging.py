@@ -19,6 +19,10 @@ def test_requirements_txt_is_the_base_and_the_full_extra():
     assert parse((ROOT / "requirements.txt").read_text().splitlines()) == full
 
 
+def test_the_extra_for_bulk_scoring_brings_an_engine():
+    assert "ai-edge-litert" in parse(PROJECT["optional-dependencies"]["beam"])
+
+
 def test_the_light_installation_is_five_packages():
     light = parse(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["lite"])
     assert set(light) == {"numpy", "pillow", "requests", "tqdm", "ai-edge-litert"}

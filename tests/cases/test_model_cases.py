@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deepfake_tf.engines.known_image import known_image
 
 from deepfake_tf.decision.known_image import known_image
 from deepfake_tf.engines.litert import LiteRTEngine
