@@ -78,6 +78,8 @@ def admit(image_bytes: bytes) -> tuple[bytes, int, int, str]:
             return image_bytes, width, height, ERROR_TOO_LARGE
         picture = _well_formed(image_format, image_bytes)
         _, width, height = read_header(picture)
+        if width <= 0 or height <= 0:
+            return image_bytes, 0, 0, ERROR_DAMAGED
     except MemoryError:
         raise
     except Exception:  # as in `read_image`

@@ -81,6 +81,8 @@ def png(data: bytes) -> bytes:
         if kind not in _PNG_CRITICAL or zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
             raise ValueError(f"the PNG's chunk {kind!r} is unknown or damaged")
         kept.append(chunk)
+    if len(kept) < 2 or kept[1][:8] != b"\0\0\0\x0dIHDR":
+        raise ValueError("the PNG does not begin with its header")
     return b"".join([*kept, PNG_END])
 
 
