@@ -39,6 +39,16 @@ class PatientProtocol(H11Protocol):
         self._expect_headers()
         super().on_response_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """Of a message that breaks off, or turns out broken, while it is being answered: uvicorn answers it twice."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._reading_timer = self.loop.call_later(READING_TIMEOUT_SECONDS, self.transport.abort)
