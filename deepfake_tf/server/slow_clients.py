@@ -77,7 +77,8 @@ class PatientProtocol(H11Protocol):
 
     def _make_room(self) -> None:
         """At the limit, cut off the client that keeps the server waiting longest, one without a request first."""
-        others = [other for other in self.connections if other is not self and not other.transport.is_closing()]
+        all_of_ours = (other for other in self.connections if isinstance(other, PatientProtocol))
+        others = [other for other in all_of_ours if other is not self and not other.transport.is_closing()]
         if self.limit_concurrency is None or len(others) + 1 < self.limit_concurrency:
             return
         waiting = [other for other in others if other.is_waiting_for_headers or other.cycle.more_body]
