@@ -57,8 +57,8 @@ def parse_request(body: bytes) -> dict[str, Any]:
         raise ValueError("JSON Parse error: nested too deeply.") from error
     except ValueError as error:  # an integer of thousands of digits
         raise ValueError("JSON Parse error: Number too big to be stored in double.") from error
-    if (offset := _lone_surrogate(text)) is not None:
-        raise ValueError(f"JSON Parse error: The surrogate pair in string is invalid. at offset: {offset}")
+    if (lone := _lone_surrogate(text)) is not None:
+        raise ValueError(f"JSON Parse error: The surrogate pair in string is invalid. at offset: {lone}")
     if not isinstance(request, dict):
         raise ValueError(f"JSON Value: {echo(request)} Is not object")
     if not isinstance(request.get("signature_name", ""), str):

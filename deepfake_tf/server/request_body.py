@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import io
+import zlib
 from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
@@ -87,7 +88,7 @@ class BodyReader:
             raise BodyError(415, f"Content-Encoding must be gzip or absent. Received: {encoding}")
         try:
             decoded = gzip.GzipFile(fileobj=io.BytesIO(body)).read(self.max_body_bytes + 1)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise BodyError(400, f"the body is not whole gzip data: {error}") from error
         if len(decoded) > self.max_body_bytes:
             raise self._too_large()

@@ -39,6 +39,13 @@ class PatientProtocol(H11Protocol):
         self._expect_headers()
         super().on_response_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """Of a message that is broken; uvicorn fails where it is being answered already, or is a HEAD."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._refuse(400, b"Bad Request")
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._reading_timer = self.loop.call_later(READING_TIMEOUT_SECONDS, self.transport.abort)
@@ -57,17 +64,21 @@ class PatientProtocol(H11Protocol):
         if self.cycle is not last_cycle:  # the headers came
             return
         if not self.transport.is_closing():
-            if self.conn.our_state is h11.IDLE:
-                headers = [("connection", "close"), ("content-length", "0")]
-                answer = self.conn.send(h11.Response(status_code=408, reason=b"Request Timeout", headers=headers))
-                self.transport.write(answer + self.conn.send(h11.EndOfMessage()))
-            self.transport.close()
+            self._refuse(408, b"Request Timeout")
         # It is closed once the client has taken what was written, which it may never do.
         self._headers_timer = self.loop.call_later(READING_TIMEOUT_SECONDS, self.transport.abort)
 
+    def _refuse(self, status: int, reason: bytes) -> None:
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            headers = [("connection", "close"), ("content-length", "0")]
+            answer = self.conn.send(h11.Response(status_code=status, reason=reason, headers=headers))
+            self.transport.write(answer + self.conn.send(h11.EndOfMessage()))
+        self.transport.close()
+
     def _make_room(self) -> None:
         """At the limit, cut off the client that keeps the server waiting longest, one without a request first."""
-        others = [other for other in self.connections if other is not self and not other.transport.is_closing()]
+        all_of_ours = (other for other in self.connections if isinstance(other, PatientProtocol))
+        others = [other for other in all_of_ours if other is not self and not other.transport.is_closing()]
         if self.limit_concurrency is None or len(others) + 1 < self.limit_concurrency:
             return
         waiting = [other for other in others if other.is_waiting_for_headers or other.cycle.more_body]

@@ -197,6 +197,16 @@ def _send_without_reading(connection: socket.socket, seconds: float) -> None:
             connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
 
 
+@pytest.mark.parametrize("path", ["/predict", "/v1/models/deepfake:predict", "/v1/models/deepfake", "/nowhere"])
+@pytest.mark.parametrize("method", ["POST", "HEAD"])
+def test_a_body_in_broken_pieces(port, method, path):
+    message = f"{method} {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".encode()
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        connection.sendall(message)
+        assert connection.recv(65536).split()[1] in (b"400", b"404", b"405")
+    _assert_is_alive(port)
+
+
 def test_every_signature_is_warm_before_the_port_is_open(tmp_path):
     """Each run of a signature writes a line; `from_pixels` was left cold."""
     lines = tmp_path / "lines"

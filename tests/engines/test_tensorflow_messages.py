@@ -11,7 +11,7 @@ from deepfake_tf.engines.tensorflow_messages import without_node_names
         ("{{function_node __wrapped__DecodePng_device_/job:localhost/CPU:0}} Invalid [Op:DecodePng] name: ", "Invalid"),
         (
             "Graph execution error:\n\nDetected at node map/x defined at (most recent call last):\n"
-            "<stack traces unavailable>\nInvalid\n\t [[{{node map/x}}]] [Op:__inference_signature_wrapper_12]",
+            "<stack traces unavailable>\nInvalid\n\t [[{{node map/x}}]] [Op:__inference_signature_wrapper_<lambda>_12]",
             "Invalid",
         ),
         (
@@ -19,6 +19,7 @@ from deepfake_tf.engines.tensorflow_messages import without_node_names
             "\t [[{{node a}}]]\n0 successful operations.",
             "INVALID_ARGUMENT: bad",
         ),
+        ("Expecting only one ", "Expecting only one "),
         ('JSON Value: [[1, 2], {"a": [["x"]]}] Is not object', 'JSON Value: [[1, 2], {"a": [["x"]]}] Is not object'),
     ],
 )

@@ -48,9 +48,10 @@ def test_bytes_are_held_until_the_block_is_left():
         (_request(gzip.compress(bytes(60)), content_encoding="gzip"), 413),
         (_request(b"no gzip", content_encoding="gzip"), 400),
         (_request(gzip.compress(b"a")[:-4], content_encoding="gzip"), 400),
+        (_request(gzip.compress(b"a")[:10] + b"\xff" * 9, content_encoding="gzip"), 400),
         (_request(b"a", content_encoding="br"), 415),
     ],
-    ids=["chunks", "declared", "unzipped", "not gzip", "cut gzip", "brotli"],
+    ids=["chunks", "declared", "unzipped", "not gzip", "cut gzip", "damaged gzip", "brotli"],
 )
 def test_refusals(request_, status):
     async def main():
