@@ -1,10 +1,10 @@
 import keras
 import numpy as np
 import pytest
-from tests.networks import reference_vit_b16 as reference
 import safetensors.numpy
 
 from deepfake_tf.networks.vit_b16 import build_vit_b16, interpolate_positions, load_clip_weights
+from tests.networks import reference_vit_b16 as reference
 
 BLOCKS = 2
 
