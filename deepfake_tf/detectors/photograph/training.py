@@ -76,6 +76,36 @@ def train_head(
     return LinearHead(weight.reshape(blocks, width).astype(np.float32), float(found.x[-1] - weight @ mean))
 
 
+PHOTOGRAPH_KINDS = ("photo", "paired")
+OTHER_KINDS = ("scan", "screenshot", "art")  # documents, interfaces, drawings and renders
+DOMAIN_TRAINING = HeadTraining(l2=6.0)  # few sources: a stronger penalty
+DOMAIN_SHARE = 0.99  # of real photographs, out of fold, count as photographs
+
+
+def domain_rows(kinds: np.ndarray) -> np.ndarray:
+    """The images whose kind says whether they are photographs: int64 [n], rows of kinds (str [N])."""
+    return np.flatnonzero(np.isin(kinds, PHOTOGRAPH_KINDS + OTHER_KINDS))
+
+
+def train_domain_head(cls: np.ndarray, kinds: np.ndarray, repositories: np.ndarray) -> LinearHead:
+    """A head of the same form whose logit says "no photograph", real or generated alike.
+
+    Args:
+        cls: float16 [copies, N, blocks, 768].
+        kinds: str [N]; images of other kinds than PHOTOGRAPH_KINDS and OTHER_KINDS are left out.
+        repositories: str [N].
+    """
+    rows = domain_rows(kinds)
+    other = np.isin(kinds[rows], OTHER_KINDS).astype(np.int64)
+    return train_head(cls[:, rows], other, repositories[rows], DOMAIN_TRAINING)
+
+
+def domain_limit(labels: np.ndarray, kinds: np.ndarray, domain_logits: np.ndarray) -> float:
+    """The domain head's logit above which an image is no photograph, from out-of-fold logits [N]."""
+    photographs = (labels == 0) & np.isin(kinds, PHOTOGRAPH_KINDS)
+    return float(np.quantile(domain_logits[photographs], DOMAIN_SHARE))
+
+
 @dataclasses.dataclass(frozen=True)
 class PhotographCalibration:
     """From a logit to P(FAKE) and a verdict: probability = sigmoid((logit - offset) / temperature).
