@@ -4,8 +4,8 @@ A cache is a folder that can be continued after a cut, and extended by further c
 
     images.csv               a row an image: path, label, generator, repository, kind
     cache.json               what the features were made with; another network or data set is refused
-    copy_00/piece_00000.npz  `index` int64 [n], rows of images.csv; `cls` float16 [n, blocks, 768];
-                             `errors`, one string an image, empty where it could be read
+    copy_00/piece_00000.npz  `index` int64 [n], rows of images.csv; `cls` float16 [n, blocks, 768]; `sizes` int32
+                             [n, 2], width and height of the image; `errors`, a string an image, empty if it was read
     copy_01/...              the same for random views; copy 0 is the view that prediction uses
 
 The pieces go through the images in a random order, so that those written so far are a fair sample.
@@ -19,7 +19,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,8 +33,11 @@ from deepfake_tf.inference.pillow_preprocessing import decode
 BLOCKS = 10  # of twelve: the last two add little and cost a sixth of the time
 PIECE_IMAGES = 256
 BATCH_IMAGES = 16
+SQUARE_RATIO = 1.02  # of the long side to the short one, below which an image counts as square
 MANIFEST = "manifest.csv"
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
+
+_Batch = tuple[np.ndarray, list[tuple[int, int]], list[str]]  # views, widths and heights, errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +66,13 @@ class Features:
     Attributes:
         images: one a row, those that could be read.
         cls: float16 [copies, images, blocks, 768]; copy 0 is the view that prediction uses.
+        sizes: int32 [images, 2], width and height of the image in pixels.
         errors: a sentence for each image that is left out.
     """
 
     images: tuple[Photograph, ...]
     cls: np.ndarray
+    sizes: np.ndarray
     errors: tuple[str, ...]
 
     @property
@@ -79,6 +84,11 @@ class Features:
     def repositories(self) -> np.ndarray:
         """str [images]."""
         return np.array([image.repository for image in self.images])
+
+    @property
+    def square(self) -> np.ndarray:
+        """bool [images]. Whether the sides differ by less than 2 %."""
+        return self.sizes.max(1) < SQUARE_RATIO * self.sizes.min(1)
 
 
 def list_photographs(folder: str | Path) -> list[Photograph]:
@@ -163,14 +173,23 @@ def extract(
             if network is None:
                 network = _load_network(weights, blocks, dtype)
             rows = order[start : start + PIECE_IMAGES]
-            cls, errors = [], []
-            for views, problems in _views(data, [images[row] for row in rows], copy):
+            cls, sizes, errors = [], [], []
+            for views, view_sizes, problems in _views(data, [images[row] for row in rows], copy):
                 # A batch of one size keeps compiled backends from compiling again for the last one.
                 padded = np.zeros((BATCH_IMAGES, VIEW_SIZE, VIEW_SIZE, 3), np.uint8)
                 padded[: len(views)] = views
                 cls.append(np.asarray(network.predict_on_batch(padded)["cls"], np.float16)[: len(views)])
+                sizes += view_sizes
                 errors += problems
-            _write_piece(piece, index=rows, cls=np.concatenate(cls), errors=np.array(errors))
+            _write_piece(
+                piece,
+                {
+                    "index": rows,
+                    "cls": np.concatenate(cls),
+                    "sizes": np.array(sizes, np.int32),
+                    "errors": np.array(errors),
+                },
+            )
             report(f"copy {copy} of {copies}: {start + len(rows)} of {len(images)} images")
 
 
@@ -192,6 +211,7 @@ def load_features(cache: str | Path, copies: int | None = None) -> Features:
         images = [_from_row(row, cache / "images.csv") for row in csv.DictReader(file)]
     wanted = range(1 + copies) if copies is not None else range(len(list(cache.glob("copy_*"))))
     arrays: list[np.ndarray] = []
+    sizes = np.zeros((len(images), 2), np.int32)
     errors = np.zeros(len(images), object)
     for copy in wanted:
         cls, seen = None, np.zeros(len(images), bool)
@@ -201,6 +221,7 @@ def load_features(cache: str | Path, copies: int | None = None) -> Features:
                     cls = np.zeros((len(images), *archive["cls"].shape[1:]), np.float16)
                 cls[archive["index"]] = archive["cls"]
                 seen[archive["index"]] = True
+                sizes[archive["index"]] = archive["sizes"]
                 errors[archive["index"]] = archive["errors"]
         if cls is None or not seen.all():
             if copies is None and copy > 0:
@@ -214,6 +235,7 @@ def load_features(cache: str | Path, copies: int | None = None) -> Features:
     return Features(
         tuple(image for image, good in zip(images, readable) if good),
         np.stack(arrays)[:, readable],
+        sizes[readable],
         tuple(f"{image.path}: {error}" for image, error in zip(images, errors) if error),
     )
 
@@ -226,20 +248,25 @@ def _load_network(weights: str | Path, blocks: int, dtype: str):
     return network
 
 
-def _views(data: Path, images: Sequence[Photograph], copy: int) -> Iterator[tuple[np.ndarray, list[str]]]:
-    """Batches of views, the next ones made while the network computes."""
+def _views(
+    data: Path, images: Sequence[Photograph], copy: int
+) -> Iterator[tuple[np.ndarray, list[tuple[int, int]], list[str]]]:
+    """Batches of views, sizes and errors, the next ones made while the network computes."""
 
-    def make(batch: Sequence[Photograph]) -> tuple[np.ndarray, list[str]]:
+    def make(batch: Sequence[Photograph]) -> _Batch:
         views = np.zeros((len(batch), VIEW_SIZE, VIEW_SIZE, 3), np.uint8)
-        errors = []
+        sizes, errors = [], []
         for view, image in zip(views, batch):
+            size = (0, 0)
             try:
                 pixels = decode((data / image.path).read_bytes())
                 view[:] = random_view(pixels, image.path, copy) if copy else central_view(pixels)
+                size = (pixels.shape[1], pixels.shape[0])
                 errors.append("")
             except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them trip over
                 errors.append(f"{type(error).__name__}: {error}")
-        return views, errors
+            sizes.append(size)
+        return views, sizes, errors
 
     with ThreadPoolExecutor(1) as pool:
         yield from pool.map(make, [images[i : i + BATCH_IMAGES] for i in range(0, len(images), BATCH_IMAGES)])
@@ -265,11 +292,11 @@ def _open_cache(cache: Path, images: Sequence[Photograph], made_with: dict[str, 
         os.replace(temporary, path)
 
 
-def _write_piece(path: Path, **arrays: np.ndarray) -> None:
+def _write_piece(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     with open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
     os.replace(temporary, path)
 
 

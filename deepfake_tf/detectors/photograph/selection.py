@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from deepfake_tf.config import LABEL_NAMES
+
 FOLDS = 10
 FALSE_ACCUSATIONS = (0.01, 0.02)  # rates at which the share found is stated
-SMALLEST_SOURCE = 20  # images, for a row of the tables to carry an AUC or a worst case
 
 # Repositories that show the same pictures, or the same kind in the same way (one web site's faces, one prompt
 # gallery's posts): left out together.
@@ -69,11 +70,10 @@ def grouped_folds(
     if len(names) < folds:
         raise ValueError(f"{folds} folds need as many repositories. Received: {len(names)}")
     counts = {name: np.bincount(labels[groups == name], minlength=2).astype(float) for name in names}
-    names = np.random.default_rng(seed).permutation(names)
-    names = sorted(names, key=lambda name: -counts[name].sum())
+    shuffled = np.random.default_rng(seed).permutation(names)
     loads = np.zeros((folds, 2))
     result = np.zeros(len(labels), np.int64)
-    for name in names:
+    for name in sorted(shuffled, key=lambda name: -counts[name].sum()):
         fold = int(np.argmin((loads * counts[name]).sum(1)))  # the growth of the sum of squares, less a constant
         loads[fold] += counts[name]
         result[groups == name] = fold
@@ -96,6 +96,37 @@ def source_weights(labels: np.ndarray, repositories: Sequence[str] | np.ndarray)
             weights[rows] = 1 / np.sqrt(rows.sum())
         weights[labels == label] /= weights[labels == label].sum()
     return weights * len(labels) / weights.sum()
+
+
+def shape_balanced(weights: np.ndarray, labels: np.ndarray, square: np.ndarray) -> np.ndarray:
+    """Weights under which a square says half as much about the class.
+
+    Generators favour squares (55 % of the archive's generated images, 17 % of its real ones), and a central square
+    betrays by its composition whether it is the whole picture: a probe reads it from the features with an AUC of .85.
+    A head trained without this accuses square photographs two and a half times as often as others. Full balance
+    (an exponent of 1) would level them, but it found a sixth less; the square root is the middle.
+
+    Args:
+        weights: float [N].
+        labels: int64 [N].
+        square: bool [N]. Whether the original was square.
+
+    Returns:
+        float64 [N]; the sum over each class is kept.
+    """
+    weights = np.array(weights, np.float64)
+    classes = [labels == label for label in (0, 1)]
+    shares = np.array(
+        [[weights[own & (square == shape)].sum() / weights[own].sum() for shape in (False, True)] for own in classes]
+    )
+    target = shares.mean(0)
+    for own, share in zip(classes, shares):
+        total = weights[own].sum()
+        for shape in (0, 1):
+            if share[shape]:
+                weights[own & (square == bool(shape))] *= np.sqrt(target[shape] / share[shape])
+        weights[own] *= total / weights[own].sum()
+    return weights
 
 
 def out_of_fold(fit: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]], fold_of: np.ndarray) -> np.ndarray:
@@ -158,7 +189,7 @@ def summarise(labels: np.ndarray, repositories: Sequence[str] | np.ndarray, logi
 def table_by_source(
     labels: np.ndarray, sources: Sequence[str] | np.ndarray, probabilities: np.ndarray, band: tuple[float, float]
 ) -> list[dict[str, object]]:
-    """A row a real source and a row a generator, largest first.
+    """A row a real source, then a row a generator, the largest first.
 
     Args:
         labels: int64 [N]; 1 = FAKE, 0 = REAL.
@@ -171,9 +202,10 @@ def table_by_source(
         of the source against all images of the other class.
     """
     sources = np.asarray(sources)
-    rows = []
-    for label, name in ((0, "REAL"), (1, "FAKE")):
-        for source in np.unique(sources[labels == label]):
+    rows: list[dict[str, object]] = []
+    for label, name in enumerate(LABEL_NAMES):
+        names, counts = np.unique(sources[labels == label], return_counts=True)
+        for source in names[np.argsort(-counts, kind="stable")]:
             own = (labels == label) & (sources == source)
             against = own | (labels != label)
             rows.append(
@@ -189,4 +221,4 @@ def table_by_source(
                     "auc": round(float(roc_auc_score(labels[against], probabilities[against])), 4),
                 }
             )
-    return sorted(rows, key=lambda row: (row["label"], -row["images"]))
+    return rows

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from deepfake_tf.detectors.photograph.heads import LinearHead
-from deepfake_tf.detectors.photograph.selection import source_weights
+from deepfake_tf.detectors.photograph.selection import shape_balanced, source_weights
 
 RANDOM_VIEW_WEIGHT = 0.5  # of all random views of an image together, against 1 for the view that prediction uses
 
@@ -30,7 +30,11 @@ class HeadTraining:
 
 
 def train_head(
-    cls: np.ndarray, labels: np.ndarray, repositories: np.ndarray, config: HeadTraining | None = None
+    cls: np.ndarray,
+    labels: np.ndarray,
+    repositories: np.ndarray,
+    square: np.ndarray | None = None,
+    config: HeadTraining | None = None,
 ) -> LinearHead:
     """Logistic regression on the class tokens of all blocks.
 
@@ -39,6 +43,7 @@ def train_head(
         labels: int64 [N]; 1 = FAKE, 0 = REAL.
         repositories: str [N]. A source (a class of one repository) counts by the square root of its images, both
             classes alike.
+        square: bool [N] or None. Whether the original was square, see `shape_balanced`; None takes no notice.
         config: HeadTraining or None, which takes the defaults.
 
     Returns:
@@ -57,7 +62,10 @@ def train_head(
     targets = np.tile(labels * (1 - config.label_smoothing) + config.label_smoothing / 2, copies).astype(np.float32)
     copy_weights = np.full(copies, RANDOM_VIEW_WEIGHT / max(copies - 1, 1))
     copy_weights[0] = 1
-    weights = np.outer(copy_weights, source_weights(labels, repositories)).ravel().astype(np.float32)
+    image_weights = source_weights(labels, repositories)
+    if square is not None:
+        image_weights = shape_balanced(image_weights, labels, square)
+    weights = np.outer(copy_weights, image_weights).ravel().astype(np.float32)
     weights /= weights.sum()
 
     def loss_and_gradient(parameters):
@@ -97,7 +105,7 @@ def train_domain_head(cls: np.ndarray, kinds: np.ndarray, repositories: np.ndarr
     """
     rows = domain_rows(kinds)
     other = np.isin(kinds[rows], OTHER_KINDS).astype(np.int64)
-    return train_head(cls[:, rows], other, repositories[rows], DOMAIN_TRAINING)
+    return train_head(cls[:, rows], other, repositories[rows], config=DOMAIN_TRAINING)
 
 
 def domain_limit(labels: np.ndarray, kinds: np.ndarray, domain_logits: np.ndarray) -> float:

@@ -35,6 +35,8 @@ def test_features_are_those_of_the_views(data, weights, tmp_path):
     assert cached.repositories.tolist() == ["camera", "camera", "flux"]
     assert cached.cls.shape == (2, 3, 1, 768)
     assert cached.cls.dtype == np.float16
+    assert cached.sizes.tolist() == [[260, 240]] * 3
+    assert cached.square.tolist() == [False] * 3
     assert cached.errors == ()
     network = build_vit_b16(224, 1)
     load_clip_weights(network, weights)

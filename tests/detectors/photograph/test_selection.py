@@ -6,6 +6,7 @@ from deepfake_tf.detectors.photograph.selection import (
     found_at,
     grouped_folds,
     out_of_fold,
+    shape_balanced,
     source_weights,
     summarise,
     table_by_source,
@@ -49,6 +50,17 @@ def test_a_source_counts_by_the_root_of_its_images():
     assert weights[:100].sum() / weights[100:125].sum() == pytest.approx(10 / 5)
 
 
+def test_squares_say_half_as_much():
+    labels = np.repeat([0, 1], 100)
+    square = np.concatenate([np.arange(100) < 20, np.arange(100) < 80])
+    weights = shape_balanced(np.ones(200), labels, square)
+    sums = np.array([[weights[(labels == c) & (square == q)].sum() for q in (True, False)] for c in (0, 1)])
+    np.testing.assert_allclose(sums.sum(1), 100)
+    odds = (sums[1, 0] / sums[1, 1]) / (sums[0, 0] / sums[0, 1])
+    assert np.log(odds) == pytest.approx(np.log(16) / 2)
+    np.testing.assert_allclose(shape_balanced(np.ones(4), np.array([0, 0, 1, 1]), np.zeros(4, bool)), 1)
+
+
 def test_each_image_is_judged_by_a_head_that_saw_no_neighbour():
     labels, repositories = collections()
     fold_of = grouped_folds(labels, repositories, 5, ())
@@ -79,11 +91,11 @@ def test_a_row_a_source():
     sources = np.array(["scan", "scan", "phone", "flux", "flux", "scan"])
     rows = table_by_source(labels, sources, np.array([0.1, 0.5, 0.9, 0.95, 0.2, 0.05]), (0.1, 0.9))
     assert [(row["label"], row["source"], row["images"]) for row in rows] == [
-        ("FAKE", "flux", 2),
         ("REAL", "scan", 3),
         ("REAL", "phone", 1),
+        ("FAKE", "flux", 2),
     ]
-    flux, scan, phone = rows
+    scan, phone, flux = rows
     assert (flux["likely_generated"], flux["uncertain"], flux["likely_real"]) == (0.5, 0.5, 0)
     assert (scan["likely_generated"], scan["uncertain"], scan["likely_real"]) == (0, 0.3333, 0.6667)
     assert (phone["likely_generated"], phone["auc"]) == (1, 0.5)

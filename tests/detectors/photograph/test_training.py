@@ -28,7 +28,7 @@ def sources():
 def test_the_head_finds_the_class_in_unseen_repositories(sources):
     cls, labels, repositories = sources
     train = np.isin(repositories, [f"r{i}" for i in range(15)])
-    head = train_head(cls[:, train], labels[train], repositories[train], HeadTraining(l2=0.01))
+    head = train_head(cls[:, train], labels[train], repositories[train], config=HeadTraining(l2=0.01))
     assert head.weight.shape == (2, 16)
     assert head.weight.dtype == np.float32
     right = (head.logits(cls[0][~train]) > 0) == labels[~train]
@@ -39,7 +39,8 @@ def test_the_head_finds_the_class_in_unseen_repositories(sources):
 def test_a_stronger_penalty_gives_smaller_weights(sources):
     cls, labels, repositories = sources
     norms = [
-        np.linalg.norm(train_head(cls, labels, repositories, HeadTraining(l2=l2)).weight) for l2 in (0.01, 0.1, 1.0)
+        np.linalg.norm(train_head(cls, labels, repositories, config=HeadTraining(l2=l2)).weight)
+        for l2 in (0.01, 0.1, 1.0)
     ]
     assert norms[0] > norms[1] > norms[2] > 0
 
@@ -47,7 +48,7 @@ def test_a_stronger_penalty_gives_smaller_weights(sources):
 def test_the_loss_is_at_its_minimum(sources):
     cls, labels, repositories = sources
     config = HeadTraining(l2=0.1, iterations=500)
-    head = train_head(cls[:1], labels, repositories, config)
+    head = train_head(cls[:1], labels, repositories, config=config)
     features = cls[0].reshape(800, -1).astype(float)
     deviation = features.std(0)
     targets = labels * 0.95 + 0.025
@@ -62,6 +63,16 @@ def test_the_loss_is_at_its_minimum(sources):
     for _ in range(20):
         assert loss(head.weight + generator.normal(0, 0.02, (2, 16)), head.bias) > least
     assert loss(head.weight, head.bias + 0.05) > least
+
+
+def test_squares_are_balanced(sources):
+    cls, labels, repositories = sources
+    generator = np.random.default_rng(5)
+    square = generator.random(800) < np.where(labels == 1, 0.8, 0.2)
+    cls = cls.copy()
+    cls[:, :, 1, 7] = 3 * square  # the features tell that an image is square
+    reliance = [train_head(cls, labels, repositories, shape).weight[1, 7] for shape in (None, square)]
+    assert 0 < reliance[1] < 0.75 * reliance[0]
 
 
 def test_one_class_is_refused(sources):
