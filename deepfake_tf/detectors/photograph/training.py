@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from deepfake_tf.detectors.photograph.features import Features
 from deepfake_tf.detectors.photograph.heads import LinearHead
-from deepfake_tf.detectors.photograph.selection import shape_balanced, source_weights
+from deepfake_tf.detectors.photograph.selection import (
+    FOLDS,
+    grouped_folds,
+    out_of_fold,
+    shape_balanced,
+    source_weights,
+)
 
 RANDOM_VIEW_WEIGHT = 0.5  # of all random views of an image together, against 1 for the view that prediction uses
 
@@ -182,3 +190,66 @@ def _limit(logits: np.ndarray, share: float) -> float:
     if allowed == 0:
         return float(np.nextafter(ordered[0], np.inf))
     return float((ordered[allowed - 1] + ordered[allowed]) / 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedDetector:
+    """The heads that ship, trained on everything, and what was measured on repositories left out.
+
+    Attributes:
+        head: LinearHead. Its logit says "generated".
+        domain_head: LinearHead. Its logit says "no photograph".
+        domain_limit: float. Above it an image is out of domain, and its verdict "uncertain".
+        calibration: PhotographCalibration, of images in domain.
+        fold_of: int64 [N]. The fold in which an image was left out.
+        logits: float64 [N]. Out of fold.
+        domain_logits: float64 [N]. Out of fold.
+    """
+
+    head: LinearHead
+    domain_head: LinearHead
+    domain_limit: float
+    calibration: PhotographCalibration
+    fold_of: np.ndarray
+    logits: np.ndarray
+    domain_logits: np.ndarray
+
+
+def train_detector(features: Features, folds: int = FOLDS, report: Callable[[str], None] = print) -> TrainedDetector:
+    """Train the heads, judge them on repositories left out, and calibrate on what they said there.
+
+    Half a minute a fold for 5,800 images in two copies on two cores.
+
+    Args:
+        features: Features. Kinds must name some images that are no photographs, see OTHER_KINDS.
+        folds: int.
+        report: takes a line of progress a fold.
+
+    Raises:
+        ValueError: one class or one sort of kind only, or fewer repositories than folds.
+    """
+    cls, labels, repositories, square = features.cls, features.labels, features.repositories, features.square
+    kinds = np.array([image.kind for image in features.images])
+    fold_of = grouped_folds(labels, repositories, folds)
+
+    def fit(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        head = train_head(cls[:, rows], labels[rows], repositories[rows], square[rows])
+        report(f"head trained on {len(rows)} of {len(labels)} images")
+        return lambda held_out: head.logits(cls[0, held_out])
+
+    def fit_domain(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        head = train_domain_head(cls[:, rows], kinds[rows], repositories[rows])
+        return lambda held_out: head.logits(cls[0, held_out])
+
+    logits, domain_logits = out_of_fold(fit, fold_of), out_of_fold(fit_domain, fold_of)
+    limit = domain_limit(labels, kinds, domain_logits)
+    inside = domain_logits <= limit
+    return TrainedDetector(
+        head=train_head(cls, labels, repositories, square),
+        domain_head=train_domain_head(cls, kinds, repositories),
+        domain_limit=limit,
+        calibration=calibrate(labels[inside], repositories[inside], logits[inside]),
+        fold_of=fold_of,
+        logits=logits,
+        domain_logits=domain_logits,
+    )

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from deepfake_tf.detectors.photograph.features import Features, Photograph
 from deepfake_tf.detectors.photograph.training import (
     HeadTraining,
     calibrate,
     domain_limit,
+    train_detector,
     train_domain_head,
     train_head,
 )
@@ -130,3 +132,32 @@ def test_logits_of_no_use_are_refused():
     labels, repositories, logits = out_of_fold_logits()
     with pytest.raises(ValueError, match="rank real images above generated ones"):
         calibrate(labels, repositories, -logits)
+
+
+def test_the_whole_training_judges_on_repositories_left_out(sources):
+    cls, labels, repositories = sources
+    generator = np.random.default_rng(7)
+    kinds = np.where(generator.random(800) < 0.1, "scan", "photo")
+    cls = cls.copy()
+    cls[:, kinds == "scan", 1, 9] += 12
+    cls[:, :, 1, 5] = [int(name[1:]) for name in repositories]  # the name itself, of no use for repositories left out
+    images = tuple(
+        Photograph(f"{i}.jpg", int(label), repository, "x", kind)
+        for i, (label, repository, kind) in enumerate(zip(labels, repositories, kinds))
+    )
+    features = Features(images, cls, np.tile([400, 300], (800, 1)).astype(np.int32), ())
+    lines = []
+    detector = train_detector(features, folds=4, report=lines.append)
+    assert len(lines) == 4
+    np.testing.assert_array_equal(np.unique(detector.fold_of), range(4))
+    for repository in np.unique(repositories):
+        assert len(set(detector.fold_of[repositories == repository])) == 1
+    assert np.mean((detector.logits > 0) == labels) > 0.8
+    assert np.any(detector.logits != detector.head.logits(cls[0]))
+    outside = detector.domain_logits > detector.domain_limit
+    assert outside[kinds == "scan"].mean() > 0.9
+    assert outside[kinds == "photo"].mean() < 0.03
+    low, high = detector.calibration.band
+    assert 0 < low <= high < 1
+    accused = (detector.calibration.probabilities(detector.logits) >= high) & ~outside
+    assert accused[labels == 0].mean() <= 0.01
