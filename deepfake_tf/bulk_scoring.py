@@ -29,8 +29,8 @@ except ImportError as error:
     raise ImportError("bulk scoring needs Apache Beam: pip install 'deepfake-tf[beam]'") from error
 
 from deepfake_tf.config import MAX_FILE_BYTES
-from deepfake_tf.inference.detector import BATCH_SIZE, Detector, Prediction, find_model
-from deepfake_tf.output import format_predictions
+from deepfake_tf.engines.detector import BATCH_SIZE, Detector, Prediction, find_model
+from deepfake_tf.output.tables import format_predictions
 
 FORMATS = ("jsonl", "parquet")
 LOCAL_RUNNER = "DirectRunner"

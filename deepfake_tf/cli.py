@@ -194,8 +194,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def predict(options: argparse.Namespace) -> int:
-    from deepfake_tf.inference.detector import Detector
-    from deepfake_tf.inference.tensorflow_import import without_keras
+    from deepfake_tf.engines.detector import Detector
+    from deepfake_tf.engines.tensorflow_import import without_keras
 
     paths = expand_paths(options.paths)
     options.format = options.format or FORMATS_BY_SUFFIX.get(Path(options.output or "").suffix.lower(), "table")
@@ -229,10 +229,10 @@ def score(options: argparse.Namespace) -> int:
 
 
 def explain(options: argparse.Namespace) -> int:
-    from deepfake_tf.explanation import draw_sheet
-    from deepfake_tf.inference.detector import Detector
-    from deepfake_tf.inference.tensorflow_import import without_keras
-    from deepfake_tf.output import has_errors, write_whole
+    from deepfake_tf.engines.detector import Detector
+    from deepfake_tf.engines.tensorflow_import import without_keras
+    from deepfake_tf.output.heatmaps import draw_sheet
+    from deepfake_tf.output.tables import has_errors, write_whole
 
     paths = expand_paths(options.paths)
     with without_keras():
@@ -261,8 +261,8 @@ def inspect(options: argparse.Namespace) -> int:
 def demo(options: argparse.Namespace) -> int:
     import tempfile
 
-    from deepfake_tf.inference.detector import Detector
-    from deepfake_tf.inference.tensorflow_import import without_keras
+    from deepfake_tf.engines.detector import Detector
+    from deepfake_tf.engines.tensorflow_import import without_keras
     from deepfake_tf.samples import write_cifake_samples, write_samples
 
     started = time.monotonic()
@@ -290,9 +290,9 @@ def app(options: argparse.Namespace) -> int:
 
 
 def audit(options: argparse.Namespace) -> int:
+    from deepfake_tf.audit.auditing import audit as run_audit
     from deepfake_tf.audit.findings import STOP
     from deepfake_tf.audit.report import format_table, write_report
-    from deepfake_tf.audit.run import audit as run_audit
     from deepfake_tf.data.sources import CIFAKE, load_examples
 
     second = options.against or []
@@ -307,7 +307,7 @@ def audit(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    from deepfake_tf import recipes
+    from deepfake_tf.detectors import cifake_recipes
 
     run_dir = Path(options.run_dir)
     names = [field.name for field in dataclasses.fields(TrainingConfig)]
@@ -317,18 +317,18 @@ def train(options: argparse.Namespace) -> int:
     else:
         if not options.data:
             raise ValueError("--data is needed (or --resume)")
-        stages = recipes.stages_of(options.recipe, given) if options.recipe else (TrainingConfig(**given),)
+        stages = cifake_recipes.stages_of(options.recipe, given) if options.recipe else (TrainingConfig(**given),)
         examples = _load_data(options)
         if not options.no_audit:
             _print_cheap_audit(examples)
     started = time.monotonic()
     source = _data_options(options)
-    if options.resume and recipes.is_recipe(run_dir):
-        weights = recipes.resume_stages(examples, run_dir, source, options.strategy)
+    if options.resume and cifake_recipes.is_recipe(run_dir):
+        weights = cifake_recipes.resume_stages(examples, run_dir, source, options.strategy)
     elif not options.resume and len(stages) > 1:
-        weights = recipes.train_stages(examples, stages, run_dir, source, options.strategy)
+        weights = cifake_recipes.train_stages(examples, stages, run_dir, source, options.strategy)
     else:
-        from deepfake_tf.training import train as train_one
+        from deepfake_tf.training.loop import train as train_one
 
         config = TrainingConfig() if options.resume else stages[0]  # a resumed run has its own
         weights = train_one(examples, config, run_dir, options.resume, source, options.strategy)
@@ -337,25 +337,25 @@ def train(options: argparse.Namespace) -> int:
 
 
 def average(options: argparse.Namespace) -> int:
-    from deepfake_tf.weight_averaging import average_runs
+    from deepfake_tf.training.averaging import average_runs
 
     print(f"weights: {average_runs(options.first, options.second, options.share, options.run_dir)}")
     return EXIT_OK
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    from deepfake_tf import evaluation
-    from deepfake_tf.groups import accuracy_by_group, format_groups, group_pattern
-    from deepfake_tf.inference.detector import find_model
-    from deepfake_tf.output import write_whole
+    from deepfake_tf.engines.detector import find_model
+    from deepfake_tf.evaluation import report
+    from deepfake_tf.evaluation.groups import accuracy_by_group, format_groups, group_pattern
+    from deepfake_tf.output.tables import write_whole
 
     pattern = group_pattern(options.groups) if options.groups else None
     model = Path(options.model) if options.model else find_model()
     images = _load_split(options)
-    probabilities = evaluation.score(model, images)
+    probabilities = report.score(model, images)
     threshold = _threshold(model)
     description = {"model": str(model), "data": options.data, "split": options.split}
-    metrics = evaluation.write_report(
+    metrics = report.write_report(
         options.output, images.examples.labels, probabilities, threshold, images.examples.names, description
     )
     for name, value in metrics.items():
@@ -370,8 +370,8 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def robustness(options: argparse.Namespace) -> int:
-    from deepfake_tf.inference.detector import find_model
-    from deepfake_tf.robustness import evaluate_robustness
+    from deepfake_tf.engines.detector import find_model
+    from deepfake_tf.evaluation.robustness import evaluate_robustness
 
     model = Path(options.model) if options.model else find_model()
     rows = evaluate_robustness(model, _load_split(options), options.output, _threshold(model))
@@ -382,7 +382,7 @@ def robustness(options: argparse.Namespace) -> int:
 
 
 def export(options: argparse.Namespace) -> int:
-    from deepfake_tf.export.run import export_run, export_variants
+    from deepfake_tf.export.from_run import export_run, export_variants
 
     run_dir = Path(options.run_dir)
     if (run_dir / "saved_model.pb").is_file():
@@ -426,7 +426,7 @@ def _benchmark_everything(options: argparse.Namespace) -> int:
     import signal
 
     from deepfake_tf.benchmark.report import format_table, write_report
-    from deepfake_tf.benchmark.run import run_benchmark
+    from deepfake_tf.benchmark.suite import run_benchmark
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server that it starts must not outlive it
     report = run_benchmark(options.model, options.peers, options.quick)
@@ -471,8 +471,8 @@ def _predict_and_print(
     output: str | None,
     with_provenance: bool = False,
 ) -> int:
-    from deepfake_tf.output import format_predictions, has_errors, printable, write_whole
-    from deepfake_tf.progress import progress_bar
+    from deepfake_tf.output.progress import progress_bar
+    from deepfake_tf.output.tables import format_predictions, has_errors, printable, write_whole
 
     loaded = time.monotonic()
     with progress_bar(len(paths), "scoring", "image") as bar:
@@ -499,9 +499,9 @@ def _predict_and_print(
 
 def _predict_into_file(detector, started: float, paths: Sequence[str], options: argparse.Namespace) -> int:
     """As the rows come: memory stays flat, and a run that is cut can be gone on with."""
-    from deepfake_tf.output import format_predictions, has_errors
-    from deepfake_tf.progress import progress_bar
-    from deepfake_tf.row_file import RowFile
+    from deepfake_tf.output.progress import progress_bar
+    from deepfake_tf.output.row_file import RowFile
+    from deepfake_tf.output.tables import format_predictions, has_errors
 
     loaded = time.monotonic()
     with RowFile(options.output, options.format, options.resume) as rows:
@@ -529,7 +529,7 @@ def _predict_into_file(detector, started: float, paths: Sequence[str], options: 
 
 
 def _check_submission(paths: Sequence[str], options: argparse.Namespace) -> None:
-    from deepfake_tf.submission import check_names
+    from deepfake_tf.output.submission import check_names
 
     if options.provenance:
         raise ValueError(f"--format {options.format} has no place for what --provenance adds: take --format json")
@@ -537,9 +537,9 @@ def _check_submission(paths: Sequence[str], options: argparse.Namespace) -> None
 
 
 def _predict_submission(detector, paths: Sequence[str], options: argparse.Namespace) -> int:
-    from deepfake_tf.output import has_errors, printable, write_whole
-    from deepfake_tf.progress import progress_bar
-    from deepfake_tf.submission import format_submission, prior_label
+    from deepfake_tf.output.progress import progress_bar
+    from deepfake_tf.output.submission import format_submission, prior_label
+    from deepfake_tf.output.tables import has_errors, printable, write_whole
 
     predictions = []
     with progress_bar(len(paths), "scoring", "image") as bar:
@@ -641,8 +641,8 @@ def _with_notes(examples):
 
 
 def _print_cheap_audit(examples) -> None:
+    from deepfake_tf.audit.auditing import audit as run_audit
     from deepfake_tf.audit.report import format_table
-    from deepfake_tf.audit.run import audit as run_audit
 
     print("audit of the data (`deepfake-tf audit` looks closer, --no-audit skips this):")
     sys.stdout.write(format_table(run_audit(examples, thorough=False)))
@@ -664,7 +664,7 @@ def _load_split(options: argparse.Namespace):
     import numpy as np
 
     from deepfake_tf.data.pipeline import DecodedImages
-    from deepfake_tf.evaluation import select_split
+    from deepfake_tf.evaluation.report import select_split
 
     images = DecodedImages(_load_data(options), description="reading images")
     for name, error in images.errors.items():
@@ -679,7 +679,7 @@ def _load_split(options: argparse.Namespace):
 
 
 def _threshold(model: Path) -> float:
-    from deepfake_tf.inference.detector import read_card
+    from deepfake_tf.engines.detector import read_card
 
     return read_card(model).get("decision", {}).get("threshold", 0.5)  # a run directory has no card yet
 

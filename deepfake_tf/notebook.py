@@ -19,7 +19,7 @@ def live_curves(run_dir: str | Path) -> Iterator[None]:
     """Show the learning curves of a run below the cell, anew after each epoch, while the block trains.
 
     Args:
-        run_dir: str or Path. The run directory; see `deepfake_tf.training`.
+        run_dir: str or Path. The run directory; see `deepfake_tf.training.loop`.
     """
     from IPython.display import Image, display
 

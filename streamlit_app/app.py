@@ -14,8 +14,8 @@ import streamlit as st
 
 from deepfake_tf import provenance
 from deepfake_tf.config import IMAGE_EXTENSIONS, VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERTAIN
-from deepfake_tf.inference.detector import Explanation, Prediction
-from deepfake_tf.output import format_predictions, printable
+from deepfake_tf.engines.detector import Explanation, Prediction
+from deepfake_tf.output.tables import format_predictions, printable
 
 CARDS = 6  # images shown at once; of more, one is chosen
 HEADINGS = {

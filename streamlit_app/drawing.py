@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from deepfake_tf.explanation import overlay
+from deepfake_tf.output.heatmaps import overlay
 
 PICTURE_SIDE = 640  # pixels, the longer side of a picture on the page
 _EXIF_ORIENTATION = 0x0112

@@ -12,8 +12,8 @@ from typing import Any
 import streamlit as st
 
 from deepfake_tf import provenance
-from deepfake_tf.inference.detector import Detector, Explanation, find_model, read_card
-from deepfake_tf.inference.server_requests import ServerBusyError
+from deepfake_tf.engines.detector import Detector, Explanation, find_model, read_card
+from deepfake_tf.engines.server_requests import ServerBusyError
 from deepfake_tf.samples import write_samples
 
 DEFAULT_URL = "http://127.0.0.1:8501"

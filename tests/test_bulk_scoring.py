@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake_tf.inference.detector import Detector, Prediction
+from deepfake_tf.engines.detector import Detector, Prediction
 from tests.images import broken_images, encode, good_images, photograph
 
 pytestmark = pytest.mark.skipif(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake_tf.inference.detector import Detector
+from deepfake_tf.engines.detector import Detector
 from deepfake_tf.samples import write_samples
 
 FOLDER = Path(__file__).parents[1] / "saved_model"

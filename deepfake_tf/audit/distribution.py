@@ -8,7 +8,7 @@ import numpy as np
 
 from deepfake_tf.audit.findings import LOOK, OK, STOP, Check, Gallery, Plot
 from deepfake_tf.audit.plots import plot_counts, plot_histogram
-from deepfake_tf.audit.reading import Readings
+from deepfake_tf.audit.survey import Readings
 from deepfake_tf.config import IMAGE_SIZE, LABEL_NAMES
 from deepfake_tf.data.examples import Examples
 

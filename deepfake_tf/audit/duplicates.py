@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from deepfake_tf.audit.findings import LOOK, OK, STOP, Check, Gallery, plural, worst
 from deepfake_tf.audit.neighbours import near_pairs
-from deepfake_tf.audit.reading import Readings
+from deepfake_tf.audit.survey import Readings
 from deepfake_tf.config import LABEL_NAMES
 from deepfake_tf.data.examples import Examples
 

@@ -8,7 +8,7 @@ from pathlib import PurePath
 import numpy as np
 
 from deepfake_tf.audit.findings import LOOK, OK, STOP, Check, Gallery, Listing, plural
-from deepfake_tf.audit.reading import FORMATS, METADATA, PROBLEMS, Readings
+from deepfake_tf.audit.survey import FORMATS, METADATA, PROBLEMS, Readings
 from deepfake_tf.config import IMAGE_EXTENSIONS
 from deepfake_tf.data.examples import Examples
 

@@ -10,8 +10,8 @@ import numpy as np
 from deepfake_tf.audit.findings import LOOK, OK, STOP, Check, Gallery, plural
 from deepfake_tf.config import FAKE, LABEL_NAMES, REAL
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.inference.detector import Prediction
-from deepfake_tf.progress import progress_bar
+from deepfake_tf.engines.detector import Prediction
+from deepfake_tf.output.progress import progress_bar
 
 SAMPLE = 500  # images of a class
 MIN_JUDGED = 20  # images of a class in the model's domain

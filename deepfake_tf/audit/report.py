@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deepfake_tf.audit.findings import LOOK, OK, STOP, Audit
 from deepfake_tf.audit.page import format_page
-from deepfake_tf.output import printable, write_whole
+from deepfake_tf.output.tables import printable, write_whole
 
 JSON_FILE = "audit.json"
 HTML_FILE = "audit.html"

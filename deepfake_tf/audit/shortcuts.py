@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from deepfake_tf.audit.findings import LOOK, OK, STOP, Check, Plot
 from deepfake_tf.audit.plots import plot_aucs
-from deepfake_tf.audit.reading import FORMATS, METADATA, MODES, STATISTICS, Readings
+from deepfake_tf.audit.survey import FORMATS, METADATA, MODES, STATISTICS, Readings
 from deepfake_tf.config import FAKE, LABEL_NAMES, REAL
 
 METADATA_STOP = 0.9  # AUC: the detector would learn the file format

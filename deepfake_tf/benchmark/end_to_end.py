@@ -23,8 +23,8 @@ import numpy as np
 
 from deepfake_tf.benchmark.measuring import Row, peak_memory_mib, row, time_in_turns
 from deepfake_tf.benchmark.pictures import encoded_pictures
-from deepfake_tf.inference.detector import Detector
-from deepfake_tf.inference.tf_serving_engine import MODEL_NAME, connect
+from deepfake_tf.engines.detector import Detector
+from deepfake_tf.engines.tf_serving import MODEL_NAME, connect
 from deepfake_tf.server.app import PAGE
 
 IN_PROCESS = "in process, from encoded images"

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepfake_tf.benchmark.measuring import peak_memory_mib, time_in_turns
-from deepfake_tf.inference.detector import engine_class
-from deepfake_tf.inference.tflite_engine import INPUT_SHAPE, TFLiteEngine
-from deepfake_tf.output import write_whole
-from deepfake_tf.progress import progress_bar
+from deepfake_tf.engines.detector import engine_class
+from deepfake_tf.engines.tflite import INPUT_SHAPE, TFLiteEngine
+from deepfake_tf.output.progress import progress_bar
+from deepfake_tf.output.tables import write_whole
 
 # What needs TensorFlow is imported where it is used: the process that measures memory runs this module.
 if TYPE_CHECKING:

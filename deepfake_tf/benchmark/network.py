@@ -13,9 +13,9 @@ from deepfake_tf.benchmark.litert import tflite_engines
 from deepfake_tf.benchmark.measuring import Row, row, time_in_turns
 from deepfake_tf.benchmark.operations import measure_operations
 from deepfake_tf.benchmark.peers import build_peers
+from deepfake_tf.engines.detector import find_model
+from deepfake_tf.engines.tflite import INPUT_SHAPE
 from deepfake_tf.export.graph import network_function, read_steps, run_in_tensorflow
-from deepfake_tf.inference.detector import find_model
-from deepfake_tf.inference.tflite_engine import INPUT_SHAPE
 
 SECTION = "network"
 RATIOS = "network, times as fast as"

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from deepfake_tf.benchmark.measuring import Row
 from deepfake_tf.benchmark.network import SECTION as NETWORK
-from deepfake_tf.output import write_whole
+from deepfake_tf.output.tables import write_whole
 
 _BATCH = re.compile(r"(.+), batch (\d+)")
 

@@ -14,7 +14,7 @@ from deepfake_tf.benchmark.pictures import encoded_picture
 
 SECTION = "start"
 _IMPORT_WITHOUT_KERAS = (
-    "from deepfake_tf.inference.tensorflow_import import without_keras\nwith without_keras():\n    import tensorflow"
+    "from deepfake_tf.engines.tensorflow_import import without_keras\nwith without_keras():\n    import tensorflow"
 )
 _POLL_SECONDS = 0.005
 _TIMEOUT_SECONDS = 120

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from deepfake_tf.benchmark.peers import cores
-from deepfake_tf.models.resnet18 import BLOCKS_PER_STAGE, STAGE_FILTERS
+from deepfake_tf.networks.resnet18 import BLOCKS_PER_STAGE, STAGE_FILTERS
 
 
 def training_step_in_torch(images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:

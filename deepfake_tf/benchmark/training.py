@@ -18,7 +18,7 @@ from deepfake_tf.benchmark.torch_training import training_step_in_torch
 from deepfake_tf.config import IMAGE_SIZE, TrainingConfig
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages, training_batches
-from deepfake_tf.models import build_model
+from deepfake_tf.networks import build_model
 
 SECTION = "training"
 RATIOS = "training, times as fast as"

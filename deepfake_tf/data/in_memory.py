@@ -25,9 +25,9 @@ from keras import ops
 from deepfake_tf.config import IMAGE_SIZE, MAX_PIXELS, PIXEL_MEAN, PIXEL_STD, TrainingConfig
 from deepfake_tf.data import augmentation, degradation
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.distribution import ALONE, Workers
-from deepfake_tf.inference import pillow_preprocessing
-from deepfake_tf.progress import progress_bar
+from deepfake_tf.output.progress import progress_bar
+from deepfake_tf.reading import pillow_reader
+from deepfake_tf.training.distribution import ALONE, Workers
 
 DRAWS_PER_IMAGE = augmentation.DRAWS_PER_IMAGE + degradation.DRAWS_PER_IMAGE
 MEMORY_BYTES = 16 * 1024**3  # of decoded pixels
@@ -65,7 +65,7 @@ class DecodedImages:
         told = [json.loads(message) for message in workers.exchange(json.dumps([digests, errors, shape]).encode())]
         shapes = {tuple(other) for *_, other in told if other}
         if len(shapes) > 1:  # the workers' images differ in size, though one worker's may not
-            pixels = [pillow_preprocessing.resize(image, image_size) for image in pixels]
+            pixels = [pillow_reader.resize(image, image_size) for image in pixels]
             shapes = {(image_size, image_size, 3)}
         parts = [np.frombuffer(part, np.uint8) for part in workers.exchange(b"".join(image.data for image in pixels))]
         readable = [int(index) for part, *_ in told for index in part]  # JSON's keys are strings
@@ -218,8 +218,8 @@ def _decode_files(
             first_shape = first_shape or image.shape
             if not resized and image.shape != first_shape:
                 resized = True
-                pixels = [pillow_preprocessing.resize(earlier, image_size) for earlier in pixels]
-            pixels.append(pillow_preprocessing.resize(image, image_size) if resized else image)
+                pixels = [pillow_reader.resize(earlier, image_size) for earlier in pixels]
+            pixels.append(pillow_reader.resize(image, image_size) if resized else image)
             if len(pixels) * pixels[0].nbytes > memory_bytes:
                 raise ValueError(
                     f"The images do not fit into {MEMORY_BYTES / 1024**3:g} GiB, where this way of training keeps "
@@ -231,9 +231,9 @@ def _decode_files(
 
 def _decode(file: str | bytes) -> np.ndarray:
     encoded = Path(file).read_bytes() if isinstance(file, str) else file
-    image_format, width, height = pillow_preprocessing.read_header(encoded)
+    image_format, width, height = pillow_reader.read_header(encoded)
     if not image_format:
         raise ValueError("not an image in a format that is read here")
     if width * height > MAX_PIXELS:
         raise ValueError(f"{width} x {height} pixels are too many")
-    return pillow_preprocessing.decode(encoded)
+    return pillow_reader.decode(encoded)

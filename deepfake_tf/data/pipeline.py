@@ -17,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from deepfake_tf.config import IMAGE_SIZE, TrainingConfig
-from deepfake_tf.data import augmentation, degradation, preprocessing
+from deepfake_tf.data import augmentation, degradation
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.progress import progress_bar
+from deepfake_tf.output.progress import progress_bar
+from deepfake_tf.reading import tensorflow_reader
 
 DRAWS_PER_IMAGE = augmentation.DRAWS_PER_IMAGE + degradation.DRAWS_PER_IMAGE
 CACHE_BYTES = 4 * 1024**3  # decoded pixels are kept in memory up to this size
@@ -68,7 +69,7 @@ class DecodedImages:
         self.pixels = np.stack(pixels) if pixels else None
 
     def _to_square(self, image: np.ndarray) -> np.ndarray:
-        return preprocessing.resize(tf.constant(image), self.image_size).numpy()
+        return tensorflow_reader.resize(tf.constant(image), self.image_size).numpy()
 
     def take(self, indices: np.ndarray) -> DecodedImages:
         """The images at these positions, in this order."""
@@ -94,8 +95,8 @@ class DecodedImages:
         files, is_path = _files_tensor(self.examples)
 
         def load_one(position):
-            image = preprocessing.decode(_read(files[position], is_path[position]))
-            return preprocessing.resize(image, self.image_size)
+            image = tensorflow_reader.decode(_read(files[position], is_path[position]))
+            return tensorflow_reader.resize(image, self.image_size)
 
         signature = tf.TensorSpec([self.image_size, self.image_size, 3], tf.uint8)
         return lambda positions: tf.map_fn(load_one, positions, fn_output_signature=signature)
@@ -131,10 +132,10 @@ def training_batches(images: DecodedImages, config: TrainingConfig, first_step: 
         geometry, damage = tf.split(draws, [augmentation.DRAWS_PER_IMAGE, degradation.DRAWS_PER_IMAGE], axis=1)
         if config.degradation:
             pixels = _degrade(pixels, damage, config.degradation)
-        pixels = tf.cast(preprocessing.resize(pixels, images.image_size), tf.float32)
+        pixels = tf.cast(tensorflow_reader.resize(pixels, images.image_size), tf.float32)
         pixels = augmentation.augment(pixels, geometry, config)
         pixels = tf.ensure_shape(pixels, [None, images.image_size, images.image_size, 3])
-        return preprocessing.normalise(pixels), _as_targets(tf.gather(labels, positions))
+        return tensorflow_reader.normalise(pixels), _as_targets(tf.gather(labels, positions))
 
     epochs = tf.data.Dataset.range(first_step // steps_per_epoch, np.iinfo(np.int64).max)
     return epochs.flat_map(one_epoch).map(make_batch, tf.data.AUTOTUNE).prefetch(2)
@@ -155,9 +156,9 @@ def evaluation_batches(images: DecodedImages, batch_size: int, degraded: bool = 
             shape = (tf.size(positions), degradation.DRAWS_PER_IMAGE)
             draws = tf.random.stateless_uniform(shape, tf.stack([positions[0], 0]))
             pixels = _degrade(pixels, draws, 1.0)
-        pixels = preprocessing.resize(pixels, images.image_size)
+        pixels = tensorflow_reader.resize(pixels, images.image_size)
         pixels = tf.ensure_shape(pixels, [None, images.image_size, images.image_size, 3])
-        return preprocessing.normalise(pixels), _as_targets(tf.gather(labels, positions))
+        return tensorflow_reader.normalise(pixels), _as_targets(tf.gather(labels, positions))
 
     positions = tf.data.Dataset.range(len(images)).batch(batch_size)
     return positions.map(make_batch, tf.data.AUTOTUNE).prefetch(2)
@@ -187,7 +188,7 @@ def _decode_each(examples: Examples) -> Iterator[tuple[int, np.ndarray]]:
     """(position, uint8 [H, W, 3]) of every readable image, in order; the others are left out."""
     dataset = tf.data.Dataset.from_tensor_slices(_files_tensor(examples)).enumerate()
     dataset = dataset.map(
-        lambda index, file: (index, preprocessing.decode(_read(*file))), tf.data.AUTOTUNE, deterministic=True
+        lambda index, file: (index, tensorflow_reader.decode(_read(*file))), tf.data.AUTOTUNE, deterministic=True
     )
     for index, image in dataset.ignore_errors().prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
         yield int(index), image
@@ -195,7 +196,7 @@ def _decode_each(examples: Examples) -> Iterator[tuple[int, np.ndarray]]:
 
 def _why_unreadable(file: str | bytes) -> str:
     try:
-        preprocessing.decode(tf.io.read_file(file) if isinstance(file, str) else tf.constant(file))
+        tensorflow_reader.decode(tf.io.read_file(file) if isinstance(file, str) else tf.constant(file))
     except tf.errors.OpError as error:
         return error.message.split("[Op:")[0].strip()
     return "could not be read"

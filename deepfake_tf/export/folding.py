@@ -13,7 +13,7 @@ from collections import Counter
 import keras
 import numpy as np
 
-from deepfake_tf.models import FEATURES_LAYER
+from deepfake_tf.networks import FEATURES_LAYER
 
 PRECISIONS = ("float32", "bfloat16")
 

@@ -24,14 +24,14 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
 from deepfake_tf import config
-from deepfake_tf.calibration import Calibration, Domain
-from deepfake_tf.data import preprocessing
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
+from deepfake_tf.decision.calibration import Calibration, Domain
+from deepfake_tf.engines.detector import read_card
 from deepfake_tf.export.graph import network_with_features, read_domain, read_head
 from deepfake_tf.export.savedmodel import freeze, roughness
-from deepfake_tf.inference.detector import read_card
-from deepfake_tf.models import HEAD_LAYER, with_features
-from deepfake_tf.output import write_whole
+from deepfake_tf.networks import HEAD_LAYER, with_features
+from deepfake_tf.output.tables import write_whole
+from deepfake_tf.reading import tensorflow_reader
 
 VARIANTS = ("float32", "float16", "dynamic_int8", "int8")
 OUTPUTS = ("probability", "heatmap", "logit", "distance")  # in this order in the file
@@ -151,7 +151,7 @@ class MobileGraph(tf.Module):
     @tf.function
     def score(self, pixels):
         """uint8 [N, 224, 224, 3] -> dict of `OUTPUTS`: heatmap float32 [N, h, w], the others float32 [N, 1]."""
-        images = preprocessing.normalise(pixels)
+        images = tensorflow_reader.normalise(pixels)
         features = self._network(images)["features"]
         with tf.name_scope(_DECISION_SCOPE):
             # Products and sums where matmul would do: the converter takes every matmul's weights to eight bits.

@@ -18,11 +18,11 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from deepfake_tf import config
-from deepfake_tf.calibration import Calibration, Domain
-from deepfake_tf.data import preprocessing
+from deepfake_tf.decision.calibration import Calibration, Domain
 from deepfake_tf.export.folding import fold_batch_norm
 from deepfake_tf.export.warmup import write_warmup_requests
-from deepfake_tf.models import HEAD_LAYER, with_features
+from deepfake_tf.networks import HEAD_LAYER, with_features
+from deepfake_tf.reading import tensorflow_reader
 
 MODEL_CARD = "model_card.json"
 
@@ -86,7 +86,7 @@ def export_savedmodel(
 
 
 class DetectorModule(tf.Module):
-    """The way of an image as one graph; see `deepfake_tf.data.preprocessing` and `calibration`."""
+    """The way of an image as one graph; see `deepfake_tf.reading.tensorflow_reader` and `calibration`."""
 
     def __init__(
         self,
@@ -136,13 +136,15 @@ class DetectorModule(tf.Module):
         has_pixels = (height > 0) & (width > 0)
         padded = tf.cond(has_pixels, lambda: pixels, lambda: tf.zeros([count, 1, 1, 3], tf.uint8))
         status = tf.fill([count], tf.where(has_pixels, _OK, _EMPTY))
-        return self._score(preprocessing.resize(padded), status, tf.fill([count], width), tf.fill([count], height))[0]
+        return self._score(tensorflow_reader.resize(padded), status, tf.fill([count], width), tf.fill([count], height))[
+            0
+        ]
 
     def _score(self, pixels, status, width, height):
         count = tf.shape(pixels)[0]
         # The fused convolutions refuse an empty batch: it travels as one black image, cut off again.
         pixels = tf.pad(pixels, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        images = preprocessing.normalise(pixels)
+        images = tensorflow_reader.normalise(pixels)
         outputs = self._network(images)
         images = images[:count]
         outputs = {name: output[:count] for name, output in outputs.items()}
@@ -249,9 +251,9 @@ def read_images(image_bytes):
     no_pixels = tf.zeros([config.IMAGE_SIZE, config.IMAGE_SIZE, 3], tf.uint8)
 
     def read(index, encoded):
-        image_format, width, height = preprocessing.read_header(encoded)
+        image_format, width, height = tensorflow_reader.read_header(encoded)
         has_pixels = (width > 0) & (height > 0) & _is_small_enough(width, height)
-        square = lambda: preprocessing.resize(preprocessing.decode(encoded, image_format))
+        square = lambda: tensorflow_reader.resize(tensorflow_reader.decode(encoded, image_format))
         return index, tf.cond(has_pixels, square, lambda: no_pixels), image_format, width, height
 
     def read_all(parallel_calls):
@@ -278,7 +280,7 @@ def read_images(image_bytes):
     pixels, image_format, width, height = tf.cond(count == 1, read_one, read_many)
     status = tf.where(_is_small_enough(width, height), _OK, _TOO_LARGE)
     status = tf.where((width <= 0) | (height <= 0), _NO_SIZE, status)
-    status = tf.where(image_format == preprocessing.UNKNOWN, _UNKNOWN, status)
+    status = tf.where(image_format == tensorflow_reader.UNKNOWN, _UNKNOWN, status)
     status = tf.where(image_format == _LOST, _DAMAGED, status)
     status = tf.where(tf.strings.length(image_bytes) == 0, _EMPTY, status)
     return tf.ensure_shape(pixels, [None, config.IMAGE_SIZE, config.IMAGE_SIZE, 3]), status, width, height

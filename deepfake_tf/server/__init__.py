@@ -19,4 +19,4 @@ request_body.py        bodies read under limits
 from pathlib import Path
 
 # A photograph that is always there: for the line that `serve` prints, and to warm a model up.
-SAMPLE = Path(__file__).parents[1] / "photographs" / "china.jpg"
+SAMPLE = Path(__file__).parents[1] / "samples" / "photographs" / "china.jpg"

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import requests
 
-from deepfake_tf.inference.detector import find_model
-from deepfake_tf.inference.tf_serving_engine import connect
+from deepfake_tf.engines.detector import find_model
+from deepfake_tf.engines.tf_serving import connect
 
 START_TIMEOUT_SECONDS = 180
 _STOP_TIMEOUT_SECONDS = 20

@@ -24,9 +24,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from deepfake_tf import __version__
-from deepfake_tf.inference.gateway_engine import GatewayEngine
-from deepfake_tf.inference.server_requests import API_KEY_HEADER, ServerBusyError
-from deepfake_tf.inference.tf_serving_engine import GrpcEngine, RestEngine
+from deepfake_tf.engines.gateway import GatewayEngine
+from deepfake_tf.engines.server_requests import API_KEY_HEADER, ServerBusyError
+from deepfake_tf.engines.tf_serving import GrpcEngine, RestEngine
 from deepfake_tf.server.batching import Overloaded
 from deepfake_tf.server.request_body import BodyError, BodyReader
 from deepfake_tf.server.upload import FIELD, UploadError, read_upload

@@ -16,10 +16,10 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from deepfake_tf.inference.detector import find_model
-from deepfake_tf.inference.server_requests import API_KEY_HEADER, API_KEY_VARIABLE
-from deepfake_tf.inference.tensorflow_import import without_keras
-from deepfake_tf.inference.tf_serving_engine import MODEL_NAME, RestEngine, connect
+from deepfake_tf.engines.detector import find_model
+from deepfake_tf.engines.server_requests import API_KEY_HEADER, API_KEY_VARIABLE
+from deepfake_tf.engines.tensorflow_import import without_keras
+from deepfake_tf.engines.tf_serving import MODEL_NAME, RestEngine, connect
 from deepfake_tf.server import SAMPLE, tensorflow_serving
 from deepfake_tf.server.gateway import build_remote_gateway
 from deepfake_tf.server.request_body import BodyReader

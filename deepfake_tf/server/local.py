@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deepfake_tf.inference.server_requests import API_KEY_HEADER
+from deepfake_tf.engines.server_requests import API_KEY_HEADER
 from deepfake_tf.server import gateway
 from deepfake_tf.server.predict_json import error_body
 from deepfake_tf.server.request_body import BodyReader

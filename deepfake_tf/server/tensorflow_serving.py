@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deepfake_tf.inference.tf_serving_engine import MODEL_NAME, RestEngine
+from deepfake_tf.engines.tf_serving import MODEL_NAME, RestEngine
 from deepfake_tf.server.batching import MAX_BATCH_SIZE, MAX_WAITING_BATCHES
 
 BINARY = "tensorflow_model_server"

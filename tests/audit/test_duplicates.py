@@ -8,7 +8,7 @@ from PIL import Image
 
 from deepfake_tf.audit.duplicates import check_exact_duplicates, check_near_duplicates
 from deepfake_tf.audit.neighbours import near_pairs
-from deepfake_tf.audit.reading import read_all
+from deepfake_tf.audit.survey import read_all
 from deepfake_tf.data.examples import Examples
 from tests.images import encode, photograph
 
@@ -140,7 +140,7 @@ def test_near_pairs_of_too_few(count):
 
 @pytest.mark.real_data
 def test_cifake_has_its_920_groups(cifake_train):
-    from deepfake_tf.audit.reading import read_all
+    from deepfake_tf.audit.survey import read_all
 
     fakes = cifake_train.take(np.flatnonzero(cifake_train.labels == 1))
     found = check_exact_duplicates(fakes, read_all(fakes, thorough=False), np.zeros(len(fakes), bool))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from deepfake_tf.audit.files import check_files
-from deepfake_tf.audit.reading import read_all
+from deepfake_tf.audit.survey import read_all
 from deepfake_tf.data.examples import Examples
 from tests.images import encode, photograph, png_that_claims
 

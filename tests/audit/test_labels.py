@@ -3,7 +3,7 @@ import pytest
 
 from deepfake_tf.audit.labels import SAMPLE, check_labels, confident_contradictions, sample_positions
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.inference.detector import Prediction
+from deepfake_tf.engines.detector import Prediction
 
 COUNT = 200
 

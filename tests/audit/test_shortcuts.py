@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfake_tf.audit.reading import read_all
 from deepfake_tf.audit.shortcuts import check_metadata, check_statistics
+from deepfake_tf.audit.survey import read_all
 from deepfake_tf.data.examples import Examples
 from tests.images import encode
 

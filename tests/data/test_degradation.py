@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepfake_tf import robustness
 from deepfake_tf.data import degradation
+from deepfake_tf.evaluation import robustness
 from tests.images import photograph
 
 SIDE = 32

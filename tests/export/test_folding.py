@@ -6,13 +6,13 @@ import pytest
 import tensorflow as tf
 
 from deepfake_tf import Detector
-from deepfake_tf.calibration import Domain
 from deepfake_tf.config import TrainingConfig
 from deepfake_tf.data.examples import Examples
+from deepfake_tf.decision.calibration import Domain
 from deepfake_tf.export.folding import fold_batch_norm
-from deepfake_tf.export.run import export_run
+from deepfake_tf.export.from_run import export_run
 from deepfake_tf.export.savedmodel import export_savedmodel, freeze
-from deepfake_tf.models import build_model, flip_averaged, with_features
+from deepfake_tf.networks import build_model, flip_averaged, with_features
 from tests.images import broken_images, encode, photograph
 
 FEATURES_TOLERANCE = 0.05  # of the largest value, after 20 layers that each round to bfloat16

@@ -9,8 +9,8 @@ import tensorflow as tf
 from deepfake_tf.benchmark.peers import build_peers
 from deepfake_tf.export.graph import network_function, read_steps, run_in_tensorflow
 from deepfake_tf.export.savedmodel import export_savedmodel
-from deepfake_tf.models import build_model, flip_averaged
-from deepfake_tf.models.imagenet import load_pretrained
+from deepfake_tf.networks import build_model, flip_averaged
+from deepfake_tf.networks.pretrained import load_pretrained
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def images():
 def saved_model(request, exported_model, tmp_path_factory):
     if request.param == "the fixture's":
         return exported_model.path, exported_model.keras_model, 1
-    from deepfake_tf.calibration import Domain
+    from deepfake_tf.decision.calibration import Domain
 
     model = flip_averaged(build_model("resnet18", 112))
     domain = Domain(32, 32, np.zeros((2, 512), np.float32), np.eye(512, dtype=np.float32), threshold=1e6)

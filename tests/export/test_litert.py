@@ -13,17 +13,17 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from deepfake_tf.benchmark.litert import format_rows
-from deepfake_tf.calibration import Domain, domain_distance
 from deepfake_tf.cli import main
 from deepfake_tf.config import TrainingConfig
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages
+from deepfake_tf.decision.calibration import Domain, domain_distance
+from deepfake_tf.engines.detector import Detector
+from deepfake_tf.engines.litert import LiteRTEngine
+from deepfake_tf.engines.saved_model import SavedModelEngine
+from deepfake_tf.export.from_run import export_run
 from deepfake_tf.export.litert import OUTPUTS, VARIANTS, export_litert, square_pixels
-from deepfake_tf.export.run import export_run
-from deepfake_tf.inference.detector import Detector
-from deepfake_tf.inference.litert_engine import LiteRTEngine
-from deepfake_tf.inference.savedmodel_engine import SavedModelEngine
-from deepfake_tf.models import build_model, with_features
+from deepfake_tf.networks import build_model, with_features
 from tests.images import encode, photograph
 
 BYTES_AT_MOST = {"float32": 46e6, "float16": 23.2e6, "dynamic_int8": 12e6, "int8": 12e6}

@@ -9,7 +9,7 @@ import tensorflow as tf
 from deepfake_tf.config import MAX_PIXELS
 from deepfake_tf.export.savedmodel import export_savedmodel, freeze
 from deepfake_tf.export.warmup import WARMUP_FILE
-from deepfake_tf.models import build_model, with_features
+from deepfake_tf.networks import build_model, with_features
 from tests.images import broken_images, encode, gif_bomb, good_images, photograph, png_that_claims
 
 FIELDS = {

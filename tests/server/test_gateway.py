@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import requests
 
-from deepfake_tf.inference.detector import Detector
-from deepfake_tf.inference.tf_serving_engine import RestEngine, connect
+from deepfake_tf.engines.detector import Detector
+from deepfake_tf.engines.tf_serving import RestEngine, connect
 from deepfake_tf.server.batching import Overloaded
 from deepfake_tf.server.gateway import build_gateway, build_remote_gateway
 from deepfake_tf.server.local import build_local_app

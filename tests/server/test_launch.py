@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import requests
 
-from deepfake_tf.inference.savedmodel_engine import SavedModelEngine
-from deepfake_tf.inference.tf_serving_engine import RestEngine, connect
+from deepfake_tf.engines.saved_model import SavedModelEngine
+from deepfake_tf.engines.tf_serving import RestEngine, connect
 from deepfake_tf.server import SAMPLE, tensorflow_serving
 from deepfake_tf.server.launch import ServeOptions, serve
 from tests.images import encode, photograph

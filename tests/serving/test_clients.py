@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.inference.test_tf_serving_engine import contract_model, grpc_url, in_process  # noqa: F401
+from tests.engines.test_tf_serving import contract_model, grpc_url, in_process  # noqa: F401
 from tests.server.running import ServeProcess
 from tests.server.saved_models import expected_probability
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import requests
 
-from deepfake_tf.inference.savedmodel_engine import SavedModelEngine
-from deepfake_tf.inference.tf_serving_engine import connect
+from deepfake_tf.engines.saved_model import SavedModelEngine
+from deepfake_tf.engines.tf_serving import connect
 from deepfake_tf.server import tensorflow_serving
 from tests.images import broken_images, encode, photograph
 from tests.server.running import START_TIMEOUT_SECONDS, ServeProcess

@@ -27,7 +27,7 @@ def page(server, monkeypatch, tmp_path):
     from streamlit.testing.v1 import AppTest
 
     monkeypatch.setenv("DEEPFAKE_TF_MODEL", str(tmp_path))
-    monkeypatch.setattr("deepfake_tf.inference.server_requests.FIRST_DELAY_SECONDS", 0.001)
+    monkeypatch.setattr("deepfake_tf.engines.server_requests.FIRST_DELAY_SECONDS", 0.001)
     streamlit.cache_data.clear()
     streamlit.cache_resource.clear()
     with application(server) as port:

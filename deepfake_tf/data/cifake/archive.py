@@ -15,7 +15,7 @@ import numpy as np
 
 from deepfake_tf.config import LABEL_NAMES
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.progress import progress_bar
+from deepfake_tf.output.progress import progress_bar
 
 COMMIT = "e112a942abaecd02b6b1f6f646c807d56be8fb62"
 REPOSITORY = "https://github.com/jordan-bird/CIFAKE-Real-and-AI-Generated-Synthetic-Images"

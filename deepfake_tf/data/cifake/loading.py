@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from deepfake_tf.data.cifake.archive import DOWNLOAD_URL, NO_TEST_SPLIT_NOTE, fingerprint, read_images
 from deepfake_tf.data.cifake.cifake_dataset_builder import Builder
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.progress import progress_bar
+from deepfake_tf.output.progress import progress_bar
 
 BATCH_SIZE = 1000  # images a read
 KNOWN_ARCHIVES_FILE = "prepared_from.txt"  # beside the prepared data: fingerprints of archives with this content

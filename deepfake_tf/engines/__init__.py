@@ -1,0 +1,1 @@
+"""`Detector`, and what runs a model for it: TensorFlow, LiteRT, OpenVINO, a server."""

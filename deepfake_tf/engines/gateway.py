@@ -1,0 +1,108 @@
+"""The engine that asks an upload gateway: POST /predict, one image a request."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import requests
+
+from deepfake_tf.config import LABEL_INVALID, VERDICT_UNCERTAIN
+from deepfake_tf.engines.server_requests import (
+    CONNECT_TIMEOUT_SECONDS,
+    RETRIES,
+    TIMEOUT_SECONDS,
+    array,
+    open_session,
+    post,
+    with_retries,
+)
+
+PATH = "/predict"
+_AT_ONCE = 8  # requests under way: the model server joins them into one batch
+_IMAGE_ERRORS = (400, 413, 415, 422)  # what the gateway says of an image, as opposed to the request
+_NO_SCORE = {
+    "label": LABEL_INVALID,
+    "verdict": VERDICT_UNCERTAIN,
+    "reason": "",
+    "confidence": 0.0,
+    "probability": -1.0,
+    "logit": 0.0,
+    "in_domain": False,
+    "width": 0,
+    "height": 0,
+}
+
+
+class GatewayEngine:
+    """An upload gateway, such as http://host:8080/predict. May be used from several threads.
+
+    It has the methods of `SavedModelEngine`. The gateway says of a refused image why, and not its size: width and
+    height are 0 there.
+    """
+
+    def __init__(self, url: str, timeout_seconds: float = TIMEOUT_SECONDS, retries: int = RETRIES):
+        """
+        Args:
+            url: str. With the path /predict.
+            timeout_seconds: float. For one request.
+            retries: int. As for `connect`.
+        """
+        self.url = url
+        self._timeout_seconds = timeout_seconds
+        self._retries = retries
+        self._session = open_session()
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "gateway")
+
+    def predict(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
+        """See `RestEngine.predict`."""
+        return self._score(encoded, explain=False)
+
+    def explain(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
+        """See `RestEngine.explain`."""
+        return self._score(encoded, explain=True)
+
+    def is_ready(self) -> bool:
+        """Whether the gateway and the engine behind it answer."""
+        address = self.url.removesuffix(PATH) + "/healthz"
+        try:
+            return self._session.get(address, timeout=CONNECT_TIMEOUT_SECONDS).ok
+        except requests.RequestException:
+            return False
+
+    def close(self) -> None:
+        self._threads.shutdown()
+        self._session.close()
+
+    def _score(self, encoded: list[bytes], explain: bool) -> dict[str, np.ndarray]:
+        if not encoded:
+            raise ValueError("At least one encoded image is needed. Received: none")
+        ask = lambda image: with_retries(lambda: self._post(image, explain), self._retries)
+        rows = list(self._threads.map(ask, encoded))
+        names = [*_NO_SCORE, "error"]
+        if explain:
+            names.append("heatmap")
+            shape = next((np.shape(row["heatmap"]) for row in rows if "heatmap" in row), (1, 1))
+            rows = [{"heatmap": np.zeros(shape), **row} for row in rows]
+        return {name: array(name, [row[name] for row in rows]) for name in names}
+
+    def _post(self, image: bytes, explain: bool) -> dict[str, Any]:
+        answer, answered, message = post(
+            self._session,
+            self.url,
+            self.url,
+            self._timeout_seconds,
+            data=image,
+            params={"explain": "true"} if explain else None,
+            headers={"Content-Type": "application/octet-stream"},
+        )
+        if answer.status_code in _IMAGE_ERRORS and message:
+            return {**_NO_SCORE, "error": message}
+        if 400 <= answer.status_code < 500:
+            raise ValueError(f"{self.url} refused the request ({answer.status_code}): {message}")
+        if not answer.ok or not _NO_SCORE.keys() <= answered.keys():
+            raise ConnectionError(
+                f"{self.url} does not answer like the upload gateway ({answer.status_code}): {message}"
+            )
+        return {**answered, "error": ""}

@@ -1,0 +1,273 @@
+"""From a run directory to the SavedModel that ships: calibrate, know the domain, write the card."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.special import expit
+
+import deepfake_tf
+from deepfake_tf.config import FAKE, IMAGE_SIZE, LABEL_NAMES, PIXEL_MEAN, PIXEL_STD, REAL, TrainingConfig
+from deepfake_tf.data.examples import Examples
+from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
+from deepfake_tf.decision.calibration import (
+    BAND_ACCURACY,
+    DOMAIN_PERCENTILE,
+    Calibration,
+    Domain,
+    fit_calibration,
+    fit_domain,
+    fit_offset,
+)
+from deepfake_tf.evaluation import report
+from deepfake_tf.export.folding import fold_batch_norm
+from deepfake_tf.export.litert import export_litert, export_litert_of_savedmodel, square_pixels
+from deepfake_tf.export.savedmodel import export_savedmodel, freeze, roughness
+from deepfake_tf.networks import HEAD_LAYER, build_model, flip_averaged, with_features
+from deepfake_tf.output.progress import progress_bar
+from deepfake_tf.training.averaging import AVERAGE_FILE
+
+DOMAIN_TRAINING_IMAGES = 5_000  # of the training split, for the class means and the covariance
+REPRESENTATIVE_IMAGES = 200  # of those, for the ranges of full-integer int8
+KERNEL_BITS = 8  # and the sign
+WARMUP_IMAGES = 8
+BATCH_SIZE = 32
+
+
+def export_run(
+    run_dir: str | Path,
+    examples: Examples,
+    output: str | Path,
+    litert: str | Path | None = None,
+    flip_averaging: bool = False,
+    precision: str = "float32",
+) -> dict:
+    """Export the best weights of a run.
+
+    Args:
+        run_dir: str or Path. Filled by `deepfake_tf.training.loop.train`.
+        examples: Examples. The source that the run was trained on.
+        output: str or Path. The version's folder, such as `saved_model/deepfake/1`.
+        litert: str, Path or None. A folder for `.tflite` files too, in four variants; see `export_litert`.
+        flip_averaging: bool. Average over each image and its mirror image, at twice the cost; see `flip_averaged`.
+        precision: "float32", or "bfloat16": half the size, and faster on processors with bfloat16 arithmetic. The
+            card then states what that costs against float32; the `.tflite` files stay as they are.
+
+    Returns:
+        The model card.
+
+    Raises:
+        ValueError: the run's files are not in `examples`, its image size does not divide 224, or
+            `precision` is unknown.
+    """
+    run_dir = Path(run_dir)
+    config = TrainingConfig.from_file(run_dir / "config.json")
+    model = build_model(config.model, config.image_size)
+    model.load_weights(run_dir / "best.weights.h5")
+    model = fold_batch_norm(model)  # before rounding, which it would undo
+    _round_kernels(model)
+    head = model.get_layer(HEAD_LAYER)
+    if flip_averaging:
+        model = flip_averaged(model)
+    network = freeze(with_features(model), precision)
+    training, validation = read_split(run_dir, examples)
+    sample = np.random.default_rng(config.seed).permutation(len(training))[:DOMAIN_TRAINING_IMAGES]
+    sample_images = DecodedImages(training.take(np.sort(sample)), IMAGE_SIZE, "reading training images")
+    validation_images = DecodedImages(validation, IMAGE_SIZE, "reading validation images")
+    _, training_features, _ = _run_network(network, sample_images, "measuring training images")
+    logits, validation_features, validation_roughness = _run_network(
+        network, validation_images, "measuring validation images"
+    )
+    labels = validation_images.examples.labels
+    seen = logits
+    if config.degradation:  # one threshold for all: fitted where errors are most
+        seen, _, _ = _run_network(network, validation_images, "measuring damaged validation images", degraded=True)
+    offset = fit_offset(labels, seen)
+    head.bias.assign_sub([offset])  # from here on the network's own
+    logits = logits - np.float32(offset)
+    calibration = fit_calibration(labels, logits)
+    domain = fit_domain(
+        training_features, sample_images.examples.labels, validation_features, sample_images.sizes, validation_roughness
+    )
+    card = _model_card(config, calibration, domain, labels, logits, training, validation)
+    card["decision"]["offset"] = offset
+    card["input"]["flip_averaging"] = flip_averaging
+    card["precision"] = precision
+    if (run_dir / AVERAGE_FILE).is_file():
+        card["averaged"] = json.loads((run_dir / AVERAGE_FILE).read_text())  # run directory -> its share of the weights
+    if precision != "float32":
+        exact, _, _ = _run_network(freeze(with_features(model)), validation_images, "measuring in float32")
+        card["against_float32"] = _compare(labels, logits, exact, calibration)
+    # The classes in turns, like the requests to come.
+    order = np.argsort(_alternate(labels), kind="stable")
+    warmup = [_read(validation_images.examples.files[i]) for i in order[:WARMUP_IMAGES]]
+    export_savedmodel(model, calibration, domain, card, output, warmup, precision)
+    if litert is not None:
+        representative = sample_images.take(_spread(len(sample_images)))
+        export_litert(model, calibration, domain, card, square_pixels(representative), litert)
+    return card
+
+
+def export_variants(model_dir: str | Path, examples: Examples, output: str | Path) -> dict[str, Path]:
+    """Write the `.tflite` files of a SavedModel, in four variants.
+
+    Args:
+        model_dir: str or Path. Written by `export_run`, in float32.
+        examples: Examples. Images of the kind that it was trained on: some of them set int8's ranges.
+        output: str or Path. A folder.
+
+    Returns:
+        variant -> path of the `.tflite`.
+    """
+    images = DecodedImages(examples.take(_spread(len(examples))), IMAGE_SIZE, "reading images")
+    return export_litert_of_savedmodel(model_dir, square_pixels(images), output)
+
+
+def _spread(count: int) -> np.ndarray:
+    """Positions of the representative images."""
+    return np.linspace(0, count - 1, min(REPRESENTATIVE_IMAGES, count)).astype(int)
+
+
+def read_split(run_dir: Path, examples: Examples) -> tuple[Examples, Examples]:
+    """The training and the validation images of a run, as its file lists name them."""
+    position = {name: index for index, name in enumerate(examples.names)}
+    parts = []
+    for file in ("train_files.txt", "validation_files.txt"):
+        names = (run_dir / file).read_text().splitlines()
+        if missing := [name for name in names if name not in position]:
+            raise ValueError(
+                f"{len(missing)} of the {len(names)} images in {run_dir / file} are not in the data given, such as "
+                f"{missing[0]!r}. Give the --data that the run was trained on; it holds names such as "
+                f"{examples.names[0]!r}."
+            )
+        parts.append(examples.take(np.array([position[name] for name in names])))
+    return parts[0], parts[1]
+
+
+def _round_kernels(model: keras.Model) -> None:
+    """Round each convolution's kernel to whole multiples of a power of two, at most 2^`KERNEL_BITS` of them a channel.
+
+    The file then packs to 0.4 of its size, in a repository or a container image; the numbers stay float32, and move by
+    less than int8 moves them. Before anything is measured, so that the card describes what ships.
+    """
+    for variable in model.trainable_variables:
+        if variable.name == "kernel" and len(variable.shape) == 4:
+            kernel = keras.ops.convert_to_numpy(variable)
+            largest = np.maximum(np.abs(kernel).max(axis=(0, 1, 2)), np.finfo(np.float32).tiny)
+            step = 2.0 ** (np.ceil(np.log2(largest)) - KERNEL_BITS)
+            variable.assign(np.round(kernel / step) * step)
+
+
+def _run_network(
+    network, images: DecodedImages, description: str, degraded: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits float32 [N], pooled features float32 [N, C] and roughness float32 [N], by what is exported."""
+    logits, features, rough = [], [], []
+    with progress_bar(len(images), description, "image") as bar:
+        for pixels, _ in evaluation_batches(images, BATCH_SIZE, degraded):
+            outputs = network(pixels)
+            logits.append(outputs["logit"].numpy()[:, 0])
+            features.append(tf.reduce_mean(outputs["features"], axis=[1, 2]).numpy())
+            rough.append(roughness(pixels).numpy())
+            bar.update(len(logits[-1]))
+    return np.concatenate(logits), np.concatenate(features), np.concatenate(rough)
+
+
+def _compare(labels: np.ndarray, logits: np.ndarray, exact: np.ndarray, calibration: Calibration) -> dict:
+    """What a variant's logits cost against those of float32, both under the variant's calibration."""
+    scores, reference = (expit(values.astype(np.float64) / calibration.temperature) for values in (logits, exact))
+    is_fake, reference_is_fake = scores >= calibration.threshold, reference >= calibration.threshold
+    accuracy = [float(np.mean(decision == (labels == FAKE))) for decision in (is_fake, reference_is_fake)]
+    return {
+        "accuracy": accuracy[0],
+        "accuracy_in_float32": accuracy[1],
+        "same_label": float(np.mean(is_fake == reference_is_fake)),
+        "probability_difference_max": float(np.abs(scores - reference).max()),
+        "probability_difference_mean": float(np.abs(scores - reference).mean()),
+    }
+
+
+def _alternate(labels: np.ndarray) -> np.ndarray:
+    """A sort key that puts the classes in turns."""
+    key = np.zeros(len(labels))
+    for label in (REAL, FAKE):
+        members = np.flatnonzero(labels == label)
+        key[members] = np.arange(len(members)) + label / 2
+    return key
+
+
+def _read(file: str | bytes) -> bytes:
+    return Path(file).read_bytes() if isinstance(file, str) else file
+
+
+def _model_card(
+    config: TrainingConfig,
+    calibration: Calibration,
+    domain: Domain,
+    labels: np.ndarray,
+    logits: np.ndarray,
+    training: Examples,
+    validation: Examples,
+) -> dict:
+    probabilities = expit(logits.astype(np.float64) / calibration.temperature)
+    low, high = calibration.band
+    in_band = (probabilities > low) & (probabilities < high)
+    right = (probabilities >= calibration.threshold) == (labels == FAKE)
+    return {
+        "model": config.model,
+        "labels": {name: label for label, name in enumerate(LABEL_NAMES)},
+        "input": {
+            "size": [IMAGE_SIZE, IMAGE_SIZE],
+            "network_side": config.image_size,  # below 224 the input is average-pooled to it
+            "resize": "antialiased bilinear, aspect ratio not kept",
+            "mean": PIXEL_MEAN,
+            "std": PIXEL_STD,
+        },
+        "decision": {
+            "threshold": calibration.threshold,
+            "temperature": calibration.temperature,
+            "uncertain_band": list(calibration.band),
+            "band_accuracy_aimed_at": BAND_ACCURACY,
+            "validation_accuracy_outside_band": float(right[~in_band].mean()) if (~in_band).any() else None,
+            "validation_share_in_band": float(in_band.mean()),
+        },
+        "domain": {
+            "sides_seen_in_training": [domain.min_side, domain.max_side],
+            "sides_accepted": list(domain.accepted_sides),
+            "mahalanobis_threshold": domain.threshold,
+            "roughness_limit": domain.roughness_limit,
+            "validation_percentile": DOMAIN_PERCENTILE,
+        },
+        "data": {
+            "training": training.counts(),
+            "validation": validation.counts(),
+            "notes": list(validation.notes),
+            "split": "stratified by class; images with equal pixels on one side",
+        },
+        "training": dataclasses.asdict(config),
+        "validation_metrics": report.compute_metrics(labels, probabilities, calibration.threshold),
+        "versions": {
+            "deepfake_tf": deepfake_tf.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "python": platform.python_version(),
+        },
+        "git_commit": _git_commit(),
+        "exported": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None  # installed without its repository

@@ -1,1 +1,0 @@
-"""Scoring images: one `Detector`, whichever engine runs the model."""

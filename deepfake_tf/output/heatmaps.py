@@ -1,0 +1,96 @@
+"""Grad-CAM heat maps as pictures.
+
+The map is coarse (7 x 7 for an image of any size): it shows which region pushed the network towards its
+label, not which pixels were generated.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from PIL import Image, UnidentifiedImageError
+
+from deepfake_tf.engines.detector import Explanation
+
+COLUMNS = 6  # pictures a row of a contact sheet
+PICTURE_SIDE = 320  # pixels, the longer side of a picture on the sheet
+
+
+def overlay(image: Image.Image, heatmap: np.ndarray, opacity: float = 0.5) -> Image.Image:
+    """Lay a heat map over an image.
+
+    Args:
+        image: PIL image of any size and mode.
+        heatmap: float [h, w], 0..1.
+        opacity: float, 0..1. Of the map where it is 1; where it is 0 the image stays as it is.
+
+    Returns:
+        An RGB image of the same size.
+
+    Raises:
+        ValueError: `opacity` or the map is out of range.
+    """
+    if not 0.0 <= opacity <= 1.0:
+        raise ValueError(f"opacity must be from 0 to 1. Received: opacity={opacity}")
+    if heatmap.ndim != 2 or heatmap.min() < 0.0 or heatmap.max() > 1.0:
+        raise ValueError(f"A heat map is [h, w] in 0..1. Received: {list(heatmap.shape)}")
+    values = Image.fromarray(np.asarray(heatmap, np.float32)).resize(image.size, Image.Resampling.BICUBIC)
+    strength = np.clip(np.asarray(values), 0.0, 1.0)
+    colours = colormaps["inferno"](strength)[..., :3] * 255.0
+    pixels = np.asarray(image.convert("RGB"), np.float64)
+    weight = (strength * opacity)[..., None]
+    return Image.fromarray(np.round(pixels * (1.0 - weight) + colours * weight).astype(np.uint8))
+
+
+def draw_sheet(explanations: Sequence[Explanation], images: Sequence[bytes]) -> bytes:
+    """Images with their verdicts, and below each its overlay, on one sheet.
+
+    Args:
+        explanations: N of them.
+        images: the N encoded images that they explain.
+
+    Returns:
+        An encoded PNG.
+    """
+    columns = min(COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(2.1 * columns, 4.9 * rows), layout="constrained")
+    grid = figure.subplots(2 * rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for index, (explanation, encoded) in enumerate(zip(explanations, images, strict=True)):
+        row, column = divmod(index, columns)
+        picture = _open(encoded)
+        prediction = explanation.prediction
+        above, below = grid[2 * row, column], grid[2 * row + 1, column]
+        above.set_title(f"{Path(prediction.file).name}\n{_caption(prediction)}", fontsize=8)
+        if picture is not None and not prediction.error:
+            above.imshow(picture)
+            below.imshow(overlay(picture, explanation.heatmap))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110)
+    return buffer.getvalue()
+
+
+def _caption(prediction) -> str:
+    if prediction.error:
+        return "no score"
+    if not prediction.in_domain:
+        return f"{prediction.verdict}: out of domain"
+    return f"{prediction.verdict} ({prediction.confidence:.1%} {prediction.label})"
+
+
+def _open(encoded: bytes) -> Image.Image | None:
+    """The picture at sheet size: small ones enlarged in hard squares, so that their pixels are seen."""
+    try:
+        picture = Image.open(io.BytesIO(encoded)).convert("RGB")
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+        return None
+    scale = PICTURE_SIDE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)

@@ -1,0 +1,1 @@
+"""A run directory that can be cut and resumed, and what fills it."""

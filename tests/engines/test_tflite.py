@@ -1,0 +1,256 @@
+"""The engines of a `.tflite` against the SavedModel, and what they say of files that are not their own."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deepfake_tf.decision.calibration import Domain
+from deepfake_tf.engines import detector as detector_module
+from deepfake_tf.engines.detector import Detector, find_model, read_card
+from deepfake_tf.engines.litert import LiteRTEngine
+from deepfake_tf.engines.openvino import OpenVINOEngine
+from deepfake_tf.engines.saved_model import SavedModelEngine
+from deepfake_tf.export.litert import export_litert
+from tests.images import broken_images, encode, good_images, photograph
+
+TOLERANCES = {  # of the probability and of the heat map
+    LiteRTEngine: (2e-3, 0.05),  # pixels may differ by one grey level where a value lies on the half
+    OpenVINOEngine: (2e-2, 0.15),  # the same, in bfloat16 where the processor has it: 20 layers that each keep 8 bits
+}
+EVERYWHERE = Domain(32, 32, np.zeros((2, 512), np.float32), np.eye(512, dtype=np.float32), threshold=1e6)
+
+
+@pytest.fixture(scope="module")
+def model_file(exported_model, tmp_path_factory):
+    """The float32 file of the network that `exported_model` holds."""
+    representative = np.stack([np.asarray(photograph(224, 224, seed)) for seed in range(2)])
+    folder = tmp_path_factory.mktemp("litert")
+    model, calibration = exported_model.keras_model, exported_model.calibration
+    return export_litert(
+        model, calibration, EVERYWHERE, exported_model.card, representative, folder, variants=("float32",)
+    )["float32"]
+
+
+@pytest.fixture(scope="module", params=[LiteRTEngine, OpenVINOEngine])
+def engine_class(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def engine(engine_class, model_file):
+    return engine_class(model_file)
+
+
+@pytest.fixture
+def copied(model_file, tmp_path):
+    """A copy of both files that a test may spoil."""
+    for file in (model_file, model_file.with_suffix(".json")):
+        shutil.copy(file, tmp_path / file.name)
+    return tmp_path / model_file.name
+
+
+def describe_anew(model_file, **changes) -> None:
+    """Change the JSON beside a file, and let it describe the file as it is now."""
+    description = json.loads(model_file.with_suffix(".json").read_text())
+    description.update(sha256=hashlib.sha256(model_file.read_bytes()).hexdigest(), **changes)
+    model_file.with_suffix(".json").write_text(json.dumps(description))
+
+
+def test_answers_like_the_saved_model(engine, exported_model):
+    images = [*good_images().values(), *(image for image, _ in broken_images().values())]
+    images += [encode(photograph(32, 32, seed), "PNG") for seed in range(16)]
+    expected, actual = SavedModelEngine(exported_model.path).explain(images), engine.explain(images)
+    assert set(actual) == set(expected)
+    tolerance, heatmap_tolerance = TOLERANCES[type(engine)]
+    clear = np.abs(expected["probability"] - 0.5) > tolerance  # nearer, a rounding decides
+    for name, values in expected.items():
+        assert actual[name].dtype == values.dtype, name
+        assert actual[name].shape == values.shape, name
+        if name in ("label", "verdict", "reason", "error", "in_domain", "width", "height"):
+            assert actual[name][clear].tolist() == values[clear].tolist(), name
+    np.testing.assert_allclose(actual["probability"], expected["probability"], atol=tolerance)
+    np.testing.assert_allclose(actual["confidence"], expected["confidence"], atol=tolerance)
+    np.testing.assert_allclose(actual["heatmap"][clear], expected["heatmap"][clear], atol=heatmap_tolerance)
+
+
+def test_predict_is_explain_without_the_heatmap(engine):
+    images = [encode(photograph(32, 32), "PNG"), b"no image"]
+    predicted, explained = engine.predict(images), engine.explain(images)
+    assert set(explained) - set(predicted) == {"heatmap"}
+    for name, values in predicted.items():
+        assert values.tolist() == explained[name].tolist()
+    assert explained["heatmap"][0].max() == pytest.approx(1)
+    assert not explained["heatmap"][1].any()
+
+
+def test_an_empty_request_gives_empty_rows(engine):
+    assert {name: len(values) for name, values in engine.predict([]).items()}["label"] == 0
+
+
+def test_an_unlike_image_is_out_of_domain(copied, engine_class):
+    domain = json.loads(copied.with_suffix(".json").read_text())["domain"]
+    describe_anew(copied, domain={**domain, "mahalanobis_threshold": 0.0})
+    rows = engine_class(copied).predict([encode(photograph(32, 32), "PNG"), encode(photograph(300, 200), "PNG")])
+    assert rows["in_domain"].tolist() == [False, False]
+    assert rows["verdict"].tolist() == [b"uncertain"] * 2
+    unlike, too_large = rows["reason"].tolist()
+    assert unlike.startswith(b"unlike the images")
+    assert too_large.startswith(b"300 x 200 pixels: the model was trained and measured on sides of 32 pixels")
+
+
+def test_the_band_decides_the_verdict(copied, engine, engine_class):
+    image = encode(photograph(32, 32), "PNG")
+    probability = float(engine.predict([image])["probability"][0])
+    decision = {"threshold": probability + 0.01, "uncertain_band": [probability + 0.005, probability + 0.02]}
+    describe_anew(copied, decision=decision)
+    assert engine_class(copied).predict([image])["verdict"].tolist() == [b"likely real"]
+    describe_anew(copied, decision={**decision, "uncertain_band": [probability - 0.01, probability + 0.01]})
+    assert engine_class(copied).predict([image])["verdict"].tolist() == [b"uncertain"]
+
+
+def test_wrong_pixels_are_refused(engine):
+    for pixels in (np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 224, 224, 3), np.float32)):
+        with pytest.raises(ValueError, match=r"pixels must be uint8 .*Received: (uint8|float32) \[1, "):
+            engine.run(pixels)
+
+
+def test_a_missing_file_is_named(copied, engine_class):
+    copied.with_suffix(".json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"deepfake_float32\.json does not exist.*export"):
+        engine_class(copied)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.tflite does not exist"):
+        engine_class(copied.with_name("nowhere.tflite"))
+
+
+def test_a_foreign_json_is_refused(copied, engine_class):
+    copied.with_suffix(".json").write_text("{}")
+    with pytest.raises(ValueError, match=r"lacks \['decision', 'domain', 'sha256'\]"):
+        engine_class(copied)
+    copied.with_suffix(".json").write_text("<html>")
+    with pytest.raises(ValueError, match="is no JSON object"):
+        engine_class(copied)
+
+
+def test_a_damaged_file_is_refused(copied, engine_class):
+    content = bytearray(copied.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    copied.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged"):
+        engine_class(copied)
+
+
+def test_another_kind_of_file_is_refused(copied, engine_class):
+    copied.write_bytes(b"this is no model" * 100)
+    describe_anew(copied)
+    with pytest.raises(ValueError, match="is no LiteRT model"):
+        engine_class(copied)
+
+
+def test_a_foreign_model_is_refused(copied, engine_class):
+    class Foreign(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([1, 96, 96, 3], tf.float32)])
+        def score(self, images):
+            return {"classes": tf.reduce_mean(images, axis=[1, 2])}
+
+    foreign = Foreign()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([foreign.score.get_concrete_function()], foreign)
+    copied.write_bytes(converter.convert())
+    describe_anew(copied)
+    with pytest.raises(ValueError, match=r"Received: \S+ float32 \[96, 96, 3\] -> \S+"):
+        engine_class(copied)
+
+
+@pytest.mark.parametrize("name", ["auto", "openvino"])
+def test_detector_takes_the_engine_that_the_model_is_for(name, model_file, exported_model, tmp_path):
+    images = [encode(photograph(32, 32, seed), "PNG") for seed in range(3)] + [b"no image"]
+    light, full = Detector(model_file, engine=name), Detector(exported_model.path)
+    assert (light.model_dir, light.card) == (model_file, exported_model.card)
+    for here, there in zip(light.predict_iter(images, batch_size=2), full.predict_iter(images)):
+        assert here.probability == pytest.approx(there.probability, abs=2e-2)
+        assert (here.error, here.in_domain, here.reason) == (there.error, there.in_domain, there.reason)
+    explanation = light.explain(photograph(32, 32))
+    assert explanation.heatmap.shape == (7, 7)
+    assert explanation.prediction == light.predict(photograph(32, 32))
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    assert "not an image" in light.predict(broken).error
+
+
+def test_the_light_engine_takes_the_file_beside_the_folder(model_file, exported_model, tmp_path, monkeypatch):
+    (tmp_path / "v1.5").symlink_to(exported_model.path.parent)
+    beside = tmp_path / "v1.5.tflite"
+    with pytest.raises(FileNotFoundError, match=r"No LiteRT model .*v1\.5\.tflite.*--litert DIR"):
+        find_model(tmp_path / "v1.5", "litert")
+    beside.symlink_to(model_file)
+    assert find_model(tmp_path / "v1.5", "litert") == beside
+    assert find_model(tmp_path / "v1.5", "auto") == tmp_path / "v1.5" / "1"
+    monkeypatch.setattr(detector_module, "_is_installed", lambda package: package != "tensorflow")
+    assert find_model(tmp_path / "v1.5", "auto") == beside
+    with pytest.raises(ImportError, match="needs tensorflow, which is not installed: pip install"):
+        Detector(exported_model.path, engine="saved_model")
+    with pytest.raises(ValueError, match="Received: engine='onnx'"):
+        Detector(engine="onnx")
+    assert read_card(model_file) == exported_model.card
+
+
+FULL_ONLY = ("tensorflow", "keras", "tensorflow_datasets", "scipy", "sklearn", "matplotlib", "streamlit", "fastapi")
+
+
+def run_light(*arguments):
+    """The command line in a process that cannot import what the light installation leaves out."""
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({FULL_ONLY})); from deepfake_tf.cli import main; "
+        f"sys.exit(main(sys.argv[1:]))"
+    )
+    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_without_tensorflow_a_folder_becomes_a_csv(copied, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    photograph(32, 32).save(images / "photograph.png")
+    (images / "broken.jpg").write_bytes(b"no image")
+    for file in (copied, copied.with_suffix(".json")):
+        file.rename(tmp_path / f"deepfake{file.suffix}")
+    result = run_light("predict", images, "--format", "csv", "--model", tmp_path / "deepfake")
+    assert result.returncode == 3, result.stderr
+    broken, good = csv.DictReader(io.StringIO(result.stdout))
+    assert (broken["label"], "not an image" in broken["error"]) == ("INVALID", True)
+    assert good["label"] in ("REAL", "FAKE")
+    demo = run_light("demo", "--model", tmp_path / "deepfake.tflite")
+    assert demo.returncode == 0, demo.stderr
+    assert len([line for line in demo.stdout.splitlines() if ".jpg" in line or ".png" in line]) == 9
+
+
+def test_without_tensorflow_what_needs_it_names_the_remedy(exported_model, tmp_path):
+    for arguments in (
+        ("predict", tmp_path, "--model", exported_model.path),
+        ("evaluate", "--data", tmp_path, "--output", tmp_path / "report"),
+        ("serve", "--model", exported_model.path),
+    ):
+        photograph(32, 32).save(tmp_path / "photograph.png")
+        result = run_light(*arguments)
+        assert result.returncode == 2
+        assert re.fullmatch(
+            r"deepfake-tf \w+: .*needs \w+, which is not installed: pip install 'deepfake-tf\[full\]'\n", result.stderr
+        )
+
+
+def test_the_command_line_takes_the_engine_named(model_file, tmp_path):
+    photograph(32, 32).save(tmp_path / "photograph.png")
+    result = run_light("predict", tmp_path, "--engine", "litert", "--model", tmp_path / "nowhere")
+    assert result.returncode == 2
+    assert "No LiteRT model" in result.stderr
+    result = run_light("predict", tmp_path, "--engine", "litert", "--model", model_file)
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,35 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepfake_tf import Detector
+from deepfake_tf.output.heatmaps import draw_sheet, overlay
+from tests.images import encode, photograph
+
+
+def test_overlay_changes_only_where_the_map_is_warm():
+    image = photograph(70, 70)
+    heatmap = np.zeros((7, 7), np.float32)
+    heatmap[:, 4:] = 1.0
+    drawn = np.asarray(overlay(image, heatmap, 0.8), np.int16)
+    difference = np.abs(drawn - np.asarray(image)).max(axis=-1)
+    assert difference[:, :20].max() <= 8  # bicubic ripples
+    assert np.median(difference[:, 50:]) > 40
+    np.testing.assert_array_equal(np.asarray(overlay(image, heatmap, 0.0)), np.asarray(image))
+
+
+@pytest.mark.parametrize(
+    ("heatmap", "opacity"), [(np.zeros((7, 7)), 1.5), (np.full((7, 7), 2.0), 0.5), (np.zeros(7), 0.5)]
+)
+def test_overlay_refuses_what_is_out_of_range(heatmap, opacity):
+    with pytest.raises(ValueError, match="Received"):
+        overlay(photograph(), heatmap, opacity)
+
+
+def test_a_sheet_shows_good_and_bad_images(exported_model):
+    images = [encode(photograph(32, 32), "PNG"), b"broken", encode(photograph(300, 200), "JPEG")]
+    sheet = Image.open(io.BytesIO(draw_sheet(Detector(exported_model.path).explain(images), images)))
+    assert sheet.format == "PNG"
+    assert sheet.width > sheet.height
