@@ -9,6 +9,7 @@ import dataclasses
 import io
 import struct
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import PIL.Image
@@ -38,8 +39,13 @@ class ReadImage:
     error: str
 
 
-def read_image(image_bytes: bytes) -> ReadImage:
-    """Check, decode and resize one encoded image. Never raises: what is wrong stands in `error`."""
+def read_image(image_bytes: bytes, view: Callable[[np.ndarray], np.ndarray] | None = None) -> ReadImage:
+    """Check, decode and resize one encoded image. Never raises: what is wrong stands in `error`.
+
+    Args:
+        image_bytes: an encoded image, or anything else.
+        view: what the network sees of it: uint8 [H, W, 3] -> uint8 [size, size, 3]. None takes `resize`.
+    """
     if not image_bytes:
         return ReadImage(None, 0, 0, ERROR_EMPTY)
     try:
@@ -50,7 +56,7 @@ def read_image(image_bytes: bytes) -> ReadImage:
             return ReadImage(None, width, height, ERROR_NO_SIZE)
         if width * height > MAX_PIXELS:
             return ReadImage(None, width, height, ERROR_TOO_LARGE)
-        return ReadImage(resize(decode(image_bytes)), width, height, "")
+        return ReadImage((view or resize)(decode(image_bytes)), width, height, "")
     except Exception:  # Pillow's parsers raise whatever a damaged file makes them trip over
         return ReadImage(None, 0, 0, ERROR_DAMAGED)
 
