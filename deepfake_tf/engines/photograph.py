@@ -1,7 +1,6 @@
-"""The light engines of the photograph detector: a backbone, a head and an explanation, by LiteRT or by OpenVINO.
+"""The light engines of the photograph detector: a backbone and a head, by LiteRT or by OpenVINO.
 
-TensorFlow is not imported. The backbone stays the same from head to head; the explanation is loaded when it is asked
-for.
+TensorFlow is not imported. The backbone stays the same from head to head.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,6 @@ from deepfake_tf.reading.pillow_reader import read_image
 
 BACKBONE = "backbone.tflite"
 HEAD = "head.tflite"
-EXPLANATION = "explanation.tflite"
 HEAD_ARRAYS = "head.npz"  # the head once more, for the SavedModel
 DESCRIPTION = "detector.json"
 MOST_THREADS = 8
@@ -51,7 +48,7 @@ class PhotographEngine:
             library: "litert" or "openvino".
         """
         self._bundle = Path(bundle)
-        for name in (BACKBONE, HEAD, EXPLANATION, DESCRIPTION):
+        for name in (BACKBONE, HEAD, DESCRIPTION):
             if not (self._bundle / name).is_file():
                 raise FileNotFoundError(
                     f"A bundle of the photograph detector holds {name}. Received: {str(self._bundle)!r}"
@@ -64,24 +61,27 @@ class PhotographEngine:
 
     def predict(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
         """N encoded images -> the rows of the score contract, an array [N] each; strings are bytes."""
-        rows = self._score(encoded, explained=False)
+        rows = self.explain(encoded)
         del rows["heatmap"]
         return rows
 
     def explain(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
         """The same, and `heatmap` float32 [N, h, w], 0..1."""
-        return self._score(encoded, explained=True)
+        images = [read_image(image_bytes, central_view) for image_bytes in encoded]
+        blank = np.zeros((VIEW_SIZE, VIEW_SIZE, 3), np.uint8)
+        # An image without pixels keeps its row; so does an empty request, cut off again.
+        pixels = [blank if image.pixels is None else image.pixels for image in images] or [blank]
+        outputs = {name: values[: len(images)] for name, values in self.run(np.stack(pixels)).items()}
+        return decide(images, outputs, self.description)
 
-    def run(self, pixels: np.ndarray, explained: bool = False) -> dict[str, np.ndarray]:
+    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """The network alone.
 
         Args:
             pixels: uint8 [N, 224, 224, 3], RGB 0..255: views, see `central_view`.
-            explained: bool. Whether to return `evidence`.
 
         Returns:
-            `probability`, `logit` and `distance`, float32 [N, 1]; and `evidence`, float32 [N, patches], what each
-            patch adds to the logit.
+            `probability`, `logit` and `distance`, float32 [N, 1], and `heatmap`, float32 [N, h, w].
 
         Raises:
             ValueError: another shape or type.
@@ -92,30 +92,8 @@ class PhotographEngine:
                 f"Received: {pixels.dtype} {list(pixels.shape)}"
             )
         with self._lock:  # an image at a time: memory stays that of one
-            results = [self._run_one(view[None], explained) for view in pixels]
+            results = [self._head(**self._backbone(pixels=view[None])) for view in pixels]
         return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
-
-    def _run_one(self, view: np.ndarray, explained: bool) -> dict[str, np.ndarray]:
-        features = self._backbone(pixels=view)
-        result = self._head(cls=features["cls"])
-        gradient = result.pop("gradient")
-        if explained:
-            result |= self._explanation(attention=features["attention"], values=features["values"], gradient=gradient)
-        return result
-
-    def _score(self, encoded: list[bytes], explained: bool) -> dict[str, np.ndarray]:
-        images = [read_image(image_bytes, central_view) for image_bytes in encoded]
-        blank = np.zeros((VIEW_SIZE, VIEW_SIZE, 3), np.uint8)
-        # An image without pixels keeps its row; so does an empty request, cut off again.
-        pixels = [blank if image.pixels is None else image.pixels for image in images] or [blank]
-        outputs = {name: values[: len(images)] for name, values in self.run(np.stack(pixels), explained).items()}
-        is_fake = outputs["probability"][:, 0] >= np.float32(self.description["decision"]["threshold"])
-        evidence = outputs.pop("evidence", np.zeros((len(images), 1), np.float32))
-        return decide(images, {**outputs, "heatmap": heatmap(evidence, is_fake)}, self.description)
-
-    @cached_property
-    def _explanation(self) -> Network:
-        return self._load(EXPLANATION)
 
     def _load(self, name: str) -> Network:
         path = self._bundle / name
@@ -123,22 +101,6 @@ class PhotographEngine:
         if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
             raise ValueError(f"{path} is damaged, or not the file that {DESCRIPTION} describes: its SHA-256 differs")
         return self._loader(path, self._num_threads)
-
-
-def heatmap(evidence: np.ndarray, is_fake: np.ndarray) -> np.ndarray:
-    """What speaks for the label, scaled to the strongest patch; the twin of `explanation.heatmap`.
-
-    Args:
-        evidence: float32 [N, patches]; positive speaks for FAKE.
-        is_fake: bool [N]: the label.
-
-    Returns:
-        float32 [N, h, w], 0..1.
-    """
-    side = round(evidence.shape[1] ** 0.5)
-    towards_label = np.maximum(evidence * np.where(is_fake, 1, -1)[:, None], 0).astype(np.float32)
-    peak = towards_label.max(axis=1, keepdims=True, initial=np.finfo(np.float32).tiny)
-    return (towards_label / peak).reshape(-1, side, side)
 
 
 def load_litert(path: Path, num_threads: int) -> Network:
@@ -158,7 +120,7 @@ def load_openvino(path: Path, num_threads: int, precision: str | None = None) ->
     if precision:
         options["INFERENCE_PRECISION_HINT"] = precision
     request = openvino.Core().compile_model(str(path), "CPU", options).create_infer_request()
-    names = [tensor.any_name for tensor in request.model_outputs]
+    names = [name for tensor in request.model_outputs for name in tensor.names]  # some have two
 
     def run(**inputs: np.ndarray) -> dict[str, np.ndarray]:
         request.infer(inputs)

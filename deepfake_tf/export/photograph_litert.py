@@ -17,12 +17,11 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tensorflow.lite.python import schema_py_generated as schema
 
-from deepfake_tf.detectors.photograph.explanation import patch_evidence
-from deepfake_tf.detectors.photograph.head_graph import domain_distance, logit_and_gradient
+from deepfake_tf.detectors.photograph.head_graph import directions, head_outputs
 from deepfake_tf.networks.vit_b16 import HEADS, PATCH_SIZE, WIDTH
 from deepfake_tf.networks.vit_b16_inference import FEATURES, compute_features, count_blocks, dense_layer_names
 
-HEAD_OUTPUTS = ("probability", "logit", "distance", "gradient")
+HEAD_OUTPUTS = ("probability", "heatmap", "logit", "distance")
 _FILE_IDENTIFIER = b"TFL3"
 
 
@@ -61,14 +60,15 @@ def backbone_flatbuffer(arrays: Mapping[str, np.ndarray]) -> bytes:
     return _finish(model, FEATURES)
 
 
-def read_arrays(backbone: str | Path) -> dict[str, np.ndarray]:
-    """The arrays that `backbone_flatbuffer` was given, from the file, by LiteRT.
+def read_arrays(backbone: str | Path | bytes) -> dict[str, np.ndarray]:
+    """The arrays that `backbone_flatbuffer` was given, from the file or its bytes, by LiteRT.
 
     Raises:
         ValueError: the file is no LiteRT model.
     """
+    content = backbone if isinstance(backbone, bytes) else Path(backbone).read_bytes()
     interpreter = Interpreter(
-        str(backbone), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     )
     arrays = {}
     for tensor in interpreter.get_tensor_details():
@@ -83,63 +83,28 @@ def read_arrays(backbone: str | Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def head_flatbuffer(head: Mapping[str, np.ndarray], temperature: float) -> bytes:
-    """A `.tflite`, `cls` float32 [1, blocks, 768] -> `HEAD_OUTPUTS`, N = 1.
+def head_flatbuffer(
+    head: Mapping[str, np.ndarray], decision: Mapping[str, float], arrays: Mapping[str, np.ndarray]
+) -> bytes:
+    """A `.tflite`, the features of `backbone_flatbuffer` -> `probability`, `logit`, `distance` and `heatmap`, N = 1.
 
     Args:
         head: arrays, see `detectors.photograph.head_graph`.
-        temperature: float > 0. probability = sigmoid(logit / temperature).
-
-    Returns:
-        The file's bytes; outputs are `probability`, `logit` and `distance`, float32 [1, 1], and `gradient`, float32
-        [1, blocks, 768], of the logit by `cls`.
+        decision: see `head_graph.head_outputs`.
+        arrays: of the backbone, of `read_arrays`.
     """
-    blocks = head["weight" if "weight" in head else "importance"].shape[0]
-
-    def run(cls):
-        logit, gradient = logit_and_gradient(head, cls)
-        numbers = {
-            "probability": tf.sigmoid(logit / temperature),
-            "logit": logit,
-            "distance": domain_distance(head, cls),
-        }
-        return {**{name: value[:, None] for name, value in numbers.items()}, "gradient": gradient}
-
-    return _finish(_convert(run, cls=tf.TensorSpec([1, blocks, WIDTH], tf.float32, "cls")), HEAD_OUTPUTS)
-
-
-def explanation_flatbuffer(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """A `.tflite`: `attention` and `values` of the backbone, `gradient` of the head -> `evidence`.
-
-    That is float32 [1, patches], of `patch_evidence`. The file holds the int8 output kernels of the attention once
-    more, since it needs them the other way round.
-
-    Args:
-        arrays: of `backbone_flatbuffer`.
-    """
-    blocks = count_blocks(arrays)
-    patches = len(arrays["position_embedding"]) - 1
-    kernels = {f"kernel_{block}": arrays[f"blocks.{block}.out.weight"] for block in range(blocks)}
-
-    def run(attention, values, gradient, **inputs):
-        # The scales belong to what is now the input: they go before the product, and the kernel's own scale is 1.
-        times = lambda block: (
-            lambda x: tf.matmul(x * arrays[f"blocks.{block}.out.scale"], inputs[f"kernel_{block}"], transpose_b=True)
-        )
-        output_kernels = [times(block) for block in range(blocks)]
-        return {"evidence": patch_evidence(attention, values, gradient, output_kernels)}
-
+    blocks, patches = count_blocks(arrays), len(arrays["position_embedding"]) - 1
+    towards = directions(head, arrays)
     spec = lambda name, *shape: tf.TensorSpec([1, blocks, *shape], tf.float32, name)
     model = _convert(
-        run,
+        lambda cls, attention, values: head_outputs(
+            head, decision, towards, {"cls": cls, "attention": attention, "values": values}
+        ),
+        cls=spec("cls", WIDTH),
         attention=spec("attention", HEADS, patches),
         values=spec("values", HEADS, patches, WIDTH // HEADS),
-        gradient=spec("gradient", WIDTH),
-        **{name: tf.TensorSpec(kernel.shape, tf.float32, name) for name, kernel in kernels.items()},
     )
-    ones = np.ones(WIDTH, np.float32)
-    _fill(model, {name: (name, kernel, ones) for name, kernel in kernels.items()})
-    return _finish(model, ("evidence",))
+    return _finish(model, HEAD_OUTPUTS)
 
 
 def _convert(function: Callable, **specs: tf.TensorSpec) -> schema.ModelT:

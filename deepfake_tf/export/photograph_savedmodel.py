@@ -17,15 +17,14 @@ import tensorflow as tf
 
 from deepfake_tf import config
 from deepfake_tf.contract import REASON_UNLIKE
-from deepfake_tf.detectors.photograph.explanation import heatmap, patch_evidence
-from deepfake_tf.detectors.photograph.head_graph import domain_distance, head_logit, logit_and_gradient
+from deepfake_tf.detectors.photograph.head_graph import directions, head_outputs
 from deepfake_tf.detectors.photograph.tensorflow_views import central_views
 from deepfake_tf.detectors.photograph.views import VIEW_SIZE
 from deepfake_tf.engines.photograph import BACKBONE, DESCRIPTION, HEAD_ARRAYS
 from deepfake_tf.export.photograph_litert import read_arrays
 from deepfake_tf.export.savedmodel import MODEL_CARD
 from deepfake_tf.export.warmup import write_warmup_requests
-from deepfake_tf.networks.vit_b16_inference import Dense, compute_features, dense_kernel, dense_layer_names
+from deepfake_tf.networks.vit_b16_inference import Dense, compute_features, dense_layer_names
 from deepfake_tf.reading.tensorflow_batches import EMPTY, ERRORS, OK, read_images
 
 PRECISIONS = ("float32", "bfloat16")
@@ -51,6 +50,8 @@ def export_savedmodel(
         FileNotFoundError: the bundle lacks a file.
     """
     bundle, output = Path(bundle), Path(output)
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}. Received: precision={precision!r}")
     if output.exists() and not (output / "saved_model.pb").is_file():
         raise ValueError(f"{output} exists and is no SavedModel: it is not replaced. Name another --output.")
     for name in (BACKBONE, HEAD_ARRAYS, DESCRIPTION):
@@ -89,12 +90,17 @@ class PhotographModule(tf.Module):
     ):
         """Of the network's arrays, those of `head_graph`, and the bundle's description."""
         super().__init__()
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}. Received: precision={precision!r}")
         self.card = tf.saved_model.Asset(str(card_file))
-        self._arrays, self._head, self._description = arrays, head, description
-        self._dtype = tf.as_dtype(precision)
-        self._dense = dequantised_dense(arrays, self._dtype)
+        self._description = description
+        dtype, dense = tf.as_dtype(precision), dequantised_dense(arrays, tf.as_dtype(precision))
+        towards = directions(head, arrays)
+
+        def run(pixels):
+            return head_outputs(head, description["decision"], towards, compute_features(arrays, pixels, dense, dtype))
+
+        # One function that all signatures call, so that the weights stand in the file once.
+        views = tf.TensorSpec([None, VIEW_SIZE, VIEW_SIZE, 3], tf.uint8, "pixels")
+        self._network = tf.function(run).get_concrete_function(views)
 
     def signatures(self) -> dict[str, Any]:
         encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
@@ -107,22 +113,13 @@ class PhotographModule(tf.Module):
 
     def serving_default(self, image_bytes):
         """string [N] -> dict of [N]: the fields of the score contract."""
-        pixels, status, width, height = read_images(image_bytes, central_views, VIEW_SIZE)
-        return self._score(pixels, status, width, height)
+        rows = self.explain(image_bytes)
+        del rows["heatmap"]
+        return rows
 
     def explain(self, image_bytes):
         """string [N] -> the same, and `heatmap` float32 [N, h, w], 0..1."""
-        pixels, status, width, height = read_images(image_bytes, central_views, VIEW_SIZE)
-        features = self._features(pixels)
-        logit, gradient = logit_and_gradient(self._head, features["cls"])
-        rows = self._rows(logit, features["cls"], status, width, height)
-        times = lambda block: (
-            lambda x: tf.matmul(x, dense_kernel(self._arrays, f"blocks.{block}.out"), transpose_b=True)
-        )
-        output_kernels = [times(block) for block in range(gradient.shape[1])]
-        evidence = patch_evidence(features["attention"], features["values"], gradient, output_kernels)
-        heat = heatmap(evidence, rows["label"] == config.LABEL_NAMES[config.FAKE])
-        return {**rows, "heatmap": heat * tf.cast(status == OK, tf.float32)[:, None, None]}
+        return self._score(*read_images(image_bytes, central_views, VIEW_SIZE))
 
     def from_pixels(self, pixels):
         """uint8 [N, H, W, 3] -> the same as `serving_default`."""
@@ -130,24 +127,19 @@ class PhotographModule(tf.Module):
         has_pixels = (height > 0) & (width > 0)
         padded = tf.cond(has_pixels, lambda: pixels, lambda: tf.zeros([count, 1, 1, 3], tf.uint8))
         status = tf.fill([count], tf.where(has_pixels, OK, EMPTY))
-        return self._score(central_views(padded), status, tf.fill([count], width), tf.fill([count], height))
+        rows = self._score(central_views(padded), status, tf.fill([count], width), tf.fill([count], height))
+        del rows["heatmap"]
+        return rows
 
     def _score(self, pixels, status, width, height):
-        cls = self._features(pixels)["cls"]
-        return self._rows(head_logit(self._head, cls), cls, status, width, height)
-
-    def _features(self, pixels):
         count = tf.shape(pixels)[0]
         # The convolution refuses an empty batch: it travels as one black image, cut off again.
         pixels = tf.pad(pixels, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        features = compute_features(self._arrays, pixels, self._dense, self._dtype)
-        return {name: values[:count] for name, values in features.items()}
-
-    def _rows(self, logit, cls, status, width, height):
+        outputs = {name: values[:count] for name, values in self._network(pixels).items()}
+        probability, logit = outputs["probability"][:, 0], outputs["logit"][:, 0]
         decision, domain = self._description["decision"], self._description["domain"]
-        probability = tf.sigmoid(logit / decision["temperature"])
         is_valid = status == OK
-        reason = self._reason(domain_distance(self._head, cls), width, height, domain)
+        reason = self._reason(outputs["distance"][:, 0], width, height, domain)
         in_domain = is_valid & (reason == "")
         is_fake = probability >= decision["threshold"]
         real, fake = config.LABEL_NAMES
@@ -165,6 +157,7 @@ class PhotographModule(tf.Module):
             "in_domain": in_domain,
             "width": width,
             "height": height,
+            "heatmap": outputs["heatmap"] * tf.cast(is_valid, tf.float32)[:, None, None],
         }
 
     def _reason(self, distance, width, height, domain):
