@@ -1,6 +1,7 @@
 """The photograph detector as a SavedModel, made from its light files: encoded images in, rows out.
 
-The same three signatures as of `export.savedmodel`. Weights are constants, for the reason given there.
+The same three signatures as of `export.savedmodel`. The kernels of the dense layers are variables of a plain
+`tf.Module`, which loading the TF1 way keeps; the rest is constant.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from deepfake_tf.engines.photograph import BACKBONE, DESCRIPTION, HEAD_ARRAYS
 from deepfake_tf.export.photograph_litert import read_arrays
 from deepfake_tf.export.savedmodel import MODEL_CARD
 from deepfake_tf.export.warmup import write_warmup_requests
-from deepfake_tf.networks.vit_b16_inference import Dense, compute_features, dense_layer_names
+from deepfake_tf.networks.vit_b16_inference import compute_features, dense_layer_names
 from deepfake_tf.reading.tensorflow_batches import EMPTY, ERRORS, OK, read_images
 
 PRECISIONS = ("float32", "bfloat16")
@@ -39,8 +40,8 @@ def export_savedmodel(
         bundle: str or Path. The folder with `backbone.tflite`, `head.npz` and `detector.json`.
         output: str or Path. The version's folder, such as `saved_model/photograph/1`; a SavedModel there is replaced.
         warmup_images: encoded images for the warm-up requests.
-        precision: "float32" or "bfloat16", of the dense layers and the attention. The weights are the same numbers:
-            int8 in the file, times their scale in the graph.
+        precision: "float32" or "bfloat16", of the dense layers and the attention. The kernels are the same whole
+            numbers in both, and the file is twice as large with the first.
 
     Returns:
         The path written. It appears whole or not at all.
@@ -92,13 +93,19 @@ class PhotographModule(tf.Module):
         super().__init__()
         self.card = tf.saved_model.Asset(str(card_file))
         self._description = description
-        dtype, dense = tf.as_dtype(precision), dequantised_dense(arrays, tf.as_dtype(precision))
-        towards = directions(head, arrays)
+        dtype, towards = tf.as_dtype(precision), directions(head, arrays)
+        # Variables, unlike constants, are held once however many signatures run, and no optimiser copies them.
+        kernel = lambda name: tf.Variable(tf.cast(arrays[f"{name}.weight"], dtype), trainable=False)
+        self._kernels = {name: kernel(name) for name in dense_layer_names(arrays)}
+
+        def dense(x, name):
+            # Whole numbers up to 127 are exact in bfloat16; the scales are not, so they go behind the product.
+            product = tf.matmul(tf.cast(x, dtype), self._kernels[name])
+            return tf.cast(product, tf.float32) * arrays[f"{name}.scale"] + arrays[f"{name}.bias"]
 
         def run(pixels):
             return head_outputs(head, description["decision"], towards, compute_features(arrays, pixels, dense, dtype))
 
-        # One function that all signatures call, so that the weights stand in the file once.
         views = tf.TensorSpec([None, VIEW_SIZE, VIEW_SIZE, 3], tf.uint8, "pixels")
         self._network = tf.function(run).get_concrete_function(views)
 
@@ -170,21 +177,3 @@ class PhotographModule(tf.Module):
         size_reason = tf.strings.join([size, f" pixels: the model was trained and measured on sides of {seen} pixels"])
         is_unlike = distance > domain["mahalanobis_threshold"]
         return tf.where(wrong_size, size_reason, tf.where(is_unlike, REASON_UNLIKE, ""))
-
-
-def dequantised_dense(arrays: Mapping[str, np.ndarray], dtype: tf.DType) -> Dense:
-    """Dense layers whose kernels are int8 constants, brought to `dtype` in the graph; what comes out is float32.
-
-    TensorFlow multiplies them out once, as it loads the graph: the file stays small, the runs fast.
-    """
-    kernels = {}
-    for name in dense_layer_names(arrays):
-        kernels[name] = arrays[f"{name}.weight"], arrays[f"{name}.scale"]
-
-    def dense(x, name):
-        kernel, scale = kernels[name]
-        # Whole numbers up to 127 are exact in bfloat16; the scales are not, so they go behind the product.
-        product = tf.matmul(tf.cast(x, dtype), tf.cast(tf.constant(kernel), dtype))
-        return tf.cast(product, tf.float32) * scale + arrays[f"{name}.bias"]
-
-    return dense
