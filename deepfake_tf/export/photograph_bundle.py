@@ -59,7 +59,7 @@ def write_bundle(
         raise FileNotFoundError(f"{output} has no {BACKBONE} yet: give the network's weights with the first head")
     files[HEAD] = head_flatbuffer(head, description["decision"], arrays)
     buffer = io.BytesIO()
-    np.savez(buffer, **head)
+    np.savez(buffer, allow_pickle=False, **head)
     files[HEAD_ARRAYS] = buffer.getvalue()
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     # Last, since it states the others' digests: a bundle that was cut off halfway is refused, not misread.
@@ -71,7 +71,42 @@ def write_bundle(
     return output
 
 
+LARGEST_SIDE = 65_535  # pixels: of no limit; what is too large is refused by its number of pixels
+
+
+def read_training(folder: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What training wrote, as `write_bundle` takes it.
+
+    Args:
+        folder: str or Path. Holds `head.npz` and `domain_head.npz`, each with `weight` float32 [blocks, 768] and
+            `bias`, and `detector.json` with `calibration`, `threshold`, `band`, `domain` and `view`.
+
+    Returns:
+        The head's arrays, and the description.
+    """
+    folder = Path(folder)
+    head = {}
+    for file, prefix in (("head.npz", ""), ("domain_head.npz", "domain.")):
+        with np.load(folder / file) as archive:
+            head |= {f"{prefix}{name}": archive[name].astype(np.float32) for name in ("weight", "bias")}
+    trained = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    sides = [trained["view"]["smallest_short_side"], LARGEST_SIDE]
+    decision = {
+        "threshold": trained["threshold"],
+        "temperature": trained["calibration"]["temperature"],
+        "offset": trained["calibration"]["offset"],
+        "uncertain_band": trained["band"],
+    }
+    domain = {
+        "sides_seen_in_training": sides,
+        "sides_accepted": sides,
+        "mahalanobis_threshold": trained["domain"]["limit"],
+    }
+    return head, {"decision": decision, "domain": domain, "card": trained}
+
+
 def _check_arrays(given: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> None:
     """A converter that folds or rounds what it was given must not pass unseen."""
-    if changed := [name for name, array in given.items() if not np.array_equal(array, found.get(name))]:
+    changed = [name for name, array in given.items() if name not in found or not np.array_equal(array, found[name])]
+    if changed:
         raise ValueError(f"the converter changed {len(changed)} arrays of the network, such as {changed[:3]}")

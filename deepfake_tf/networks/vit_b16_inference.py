@@ -98,7 +98,8 @@ def _flat(x: tf.Tensor) -> tf.Tensor:
 
 def _embed(arrays: Mapping[str, Any], pixels: tf.Tensor, batch) -> tf.Tensor:
     """Pixels -> float32 [N, tokens, 768] before the first block."""
-    images = (tf.cast(pixels, tf.float32) - 255 * np.float32(PIXEL_MEAN)) / (255 * np.float32(PIXEL_STD))
+    mean, std = 255 * np.array(PIXEL_MEAN, np.float32), 255 * np.array(PIXEL_STD, np.float32)
+    images = (tf.cast(pixels, tf.float32) - mean) / std
     kernel = arrays["patch_embedding"].transpose(2, 3, 1, 0)
     patches = tf.nn.conv2d(images, tf.constant(kernel), PATCH_SIZE, "VALID")
     patches = tf.reshape(patches, [batch, patches.shape[1] * patches.shape[2], WIDTH])

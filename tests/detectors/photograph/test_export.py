@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from deepfake_tf.detectors.photograph.head_graph import directions, head_outputs
 from deepfake_tf.detectors.photograph.views import central_view
 from deepfake_tf.engines.photograph import PhotographEngine, load_litert
-from deepfake_tf.export.photograph_bundle import write_bundle
+from deepfake_tf.export.photograph_bundle import read_training, write_bundle
 from deepfake_tf.export.photograph_litert import read_arrays
 from deepfake_tf.export.photograph_savedmodel import export_savedmodel
 from deepfake_tf.networks.vit_b16_inference import compute_features, float_dense
@@ -160,6 +160,33 @@ def test_a_new_head_leaves_the_backbone(bundle, tmp_path):
     changed = {path.name for path in copy.iterdir() if path.read_bytes() != (bundle / path.name).read_bytes()}
     assert changed == {"head.tflite", "head.npz", "detector.json"}
     PhotographEngine(copy)
+
+
+def test_what_training_wrote_becomes_a_bundle(tmp_path):
+    head = random_head()
+    np.savez(tmp_path / "head.npz", weight=head["weight"], bias=head["bias"])
+    np.savez(tmp_path / "domain_head.npz", weight=head["domain.weight"], bias=head["domain.bias"])
+    trained = {
+        "view": {"smallest_short_side": 200},
+        "calibration": {"temperature": 0.8, "offset": -0.1},
+        "threshold": 0.5,
+        "band": [0.2, 0.9],
+        "domain": {"limit": 1.1},
+    }
+    (tmp_path / "detector.json").write_text(json.dumps(trained))
+    found, description = read_training(tmp_path)
+    assert set(found) == set(head)
+    for name, array in head.items():
+        np.testing.assert_array_equal(found[name], array)
+    assert description["decision"] == {
+        "threshold": 0.5,
+        "temperature": 0.8,
+        "offset": -0.1,
+        "uncertain_band": [0.2, 0.9],
+    }
+    assert description["domain"]["mahalanobis_threshold"] == 1.1
+    assert description["domain"]["sides_accepted"][0] == 200
+    assert description["card"] == trained
 
 
 def test_unusable_bundles(bundle, weights, tmp_path):
