@@ -116,6 +116,7 @@ def load_openvino(path: Path, num_threads: int, precision: str | None = None) ->
     """The same by OpenVINO; `precision`, "f32" or "bf16", None as it chooses for the processor."""
     import openvino
 
+    # One request at a time: with two streams, OpenVINO 2026.4 gets every image wrong from the fourth block on.
     options: dict[str, Any] = {"INFERENCE_NUM_THREADS": num_threads, "PERFORMANCE_HINT": "LATENCY"}
     if precision:
         options["INFERENCE_PRECISION_HINT"] = precision

@@ -85,7 +85,7 @@ def read_training(folder: str | Path) -> tuple[dict[str, np.ndarray], dict[str, 
         The head's arrays, and the description.
     """
     folder = Path(folder)
-    head = {}
+    head: dict[str, np.ndarray] = {}
     for file, prefix in (("head.npz", ""), ("domain_head.npz", "domain.")):
         with np.load(folder / file) as archive:
             head |= {f"{prefix}{name}": archive[name].astype(np.float32) for name in ("weight", "bias")}
