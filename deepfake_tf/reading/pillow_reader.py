@@ -10,6 +10,7 @@ import dataclasses
 import io
 import struct
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import PIL.Image
@@ -42,14 +43,18 @@ class ReadImage:
     error: str
 
 
-def read_image(image_bytes: bytes) -> ReadImage:
+def read_image(image_bytes: bytes, view: Callable[[np.ndarray], np.ndarray] | None = None) -> ReadImage:
     """Check, decode and resize one encoded image.
 
     Never raises, but for MemoryError: what is wrong stands in `error`.
+
+    Args:
+        image_bytes: an encoded image, or anything else.
+        view: what the network sees of it: uint8 [H, W, 3] -> uint8 [size, size, 3]. None takes `resize`.
     """
     try:
         picture, width, height, error = admit(image_bytes)
-        return ReadImage(None if error else resize(_decode(picture)), width, height, error)
+        return ReadImage(None if error else (view or resize)(_decode(picture)), width, height, error)
     except MemoryError:
         raise
     except Exception:  # Pillow's parsers raise whatever a damaged file makes them trip over

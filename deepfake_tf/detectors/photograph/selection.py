@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from deepfake_tf.config import LABEL_NAMES
+from deepfake_tf.contract import LABEL_NAMES
 
 FOLDS = 10
 FALSE_ACCUSATIONS = (0.01, 0.02)  # rates at which the share found is stated
