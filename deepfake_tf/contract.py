@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
@@ -44,6 +45,28 @@ ERROR_UNKNOWN_FILE = "not an image in a supported format (JPEG, PNG, GIF, BMP, W
 ERROR_NO_SIZE = "the image header is damaged or cut off"
 ERROR_TOO_LARGE = f"too many pixels: at most {MAX_PIXELS // 1_000_000} million are accepted"
 ERROR_DAMAGED = "the image is damaged, cut off, or in a variant of its format that is not supported"
+
+
+class ErrorCode(enum.IntEnum):
+    """Why an image has no score, for programs; graphs compute with the numbers."""
+
+    OK = 0
+    EMPTY = 1
+    UNKNOWN = 2
+    NO_SIZE = 3
+    TOO_LARGE = 4
+    DAMAGED = 5
+
+
+ERROR_TEXTS = ("", ERROR_EMPTY, ERROR_UNKNOWN, ERROR_NO_SIZE, ERROR_TOO_LARGE, ERROR_DAMAGED)  # by code
+
+
+def error_code(text: str) -> ErrorCode:
+    """The code of a row's `error`; what is said in other words, by a decoder or a server, is damage."""
+    if text == ERROR_UNKNOWN_FILE:
+        return ErrorCode.UNKNOWN
+    return ErrorCode(ERROR_TEXTS.index(text)) if text in ERROR_TEXTS else ErrorCode.DAMAGED
+
 
 REASON_UNLIKE = "unlike the images that the model was trained and measured on"
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepfake_tf.benchmark.measuring import peak_memory_mib, time_in_turns
+from deepfake_tf.decision.verdict import Decision
 from deepfake_tf.engines.detector import engine_class
 from deepfake_tf.engines.tflite import INPUT_SHAPE, TFLiteEngine
 from deepfake_tf.progress import progress_bar
@@ -79,12 +80,12 @@ def benchmark_litert(
     for variant, file in files.items():
         for name, make_engine in engines.items() if file.is_file() else ():
             engine = make_engine(file)
-            decision, domain = engine.description["decision"], engine.description["domain"]
+            decision = Decision.from_description(engine.description)
             outputs = _run(engine, images, f"{variant} by {name}, {len(images)} images")
             reference = reference or outputs
-            is_fake, reference_is_fake = (part["probability"] >= decision["threshold"] for part in (outputs, reference))
+            is_fake, reference_is_fake = (part["probability"] >= decision.threshold for part in (outputs, reference))
             is_near, reference_is_near = (
-                part["distance"] <= domain["mahalanobis_threshold"] for part in (outputs, reference)
+                part["distance"] <= decision.distance_threshold for part in (outputs, reference)
             )
             difference = np.abs(outputs["probability"] - reference["probability"])
             row: dict[str, Any] = {

@@ -14,18 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_tf.contract import (
-    LABEL_INVALID,
-    LABEL_NAMES,
-    REASON_UNLIKE,
-    VERDICT_GENERATED,
-    VERDICT_REAL,
-    VERDICT_UNCERTAIN,
-    reason_for_size,
-)
 from deepfake_tf.decision.known_image import KNOWN_LOGIT, check_known_image
+from deepfake_tf.decision.verdict import Decision, decide
 from deepfake_tf.detectors.cifake import IMAGE_SIZE
-from deepfake_tf.reading.pillow_reader import ReadImage, read_image
+from deepfake_tf.reading.pillow_reader import read_image
 from deepfake_tf.writing import part_of
 
 INPUT_SHAPE = (1, IMAGE_SIZE, IMAGE_SIZE, 3)
@@ -63,6 +55,7 @@ class TFLiteEngine(abc.ABC):
         """
         model_file = Path(model_file)
         self.description = read_description(model_file)
+        self._decision = Decision.from_description(self.description)
         try:
             inputs, outputs = self._load(model_file, num_threads or min(os.cpu_count() or 1, MOST_THREADS))
         except (ValueError, RuntimeError) as error:
@@ -130,46 +123,16 @@ class TFLiteEngine(abc.ABC):
         # An image without pixels keeps its row; so does an empty request, cut off again.
         pixels = [blank if image.pixels is None else image.pixels for image in images] or [blank]
         outputs = {name: output[: len(images)] for name, output in self.run(np.stack(pixels)).items()}
-        return decide(images, outputs, self.description)
-
-
-def decide(
-    images: list[ReadImage], outputs: dict[str, np.ndarray], description: dict[str, Any]
-) -> dict[str, np.ndarray]:
-    """From the network's outputs to the rows of the score contract; the twin of the exported graph's.
-
-    Args:
-        images: N of them, as read.
-        outputs: of `TFLiteEngine.run`, for N images.
-        description: the JSON beside the model: `decision` and `domain`.
-
-    Returns:
-        The outputs of the SavedModel's signature `explain`: an array [N] a field, strings as bytes, and
-        `heatmap` float32 [N, h, w].
-    """
-    probability, logit = outputs["probability"][:, 0], outputs["logit"][:, 0]
-    is_valid = np.array([not image.error for image in images], bool)
-    reasons = [_reason(image, distance, description["domain"]) for image, distance in zip(images, outputs["distance"])]
-    in_domain = is_valid & np.array([not reason for reason in reasons], bool)
-    is_fake = probability >= np.float32(description["decision"]["threshold"])
-    low, high = (np.float32(limit) for limit in description["decision"]["uncertain_band"])
-    verdict = np.where(is_fake, VERDICT_GENERATED, VERDICT_REAL)
-    verdict = np.where((probability > low) & (probability < high), VERDICT_UNCERTAIN, verdict)
-    real, fake = LABEL_NAMES
-    zero = np.float32(0)
-    return {
-        "label": _as_bytes(np.where(is_valid, np.where(is_fake, fake, real), LABEL_INVALID)),
-        "verdict": _as_bytes(np.where(in_domain, verdict, VERDICT_UNCERTAIN)),
-        "reason": _as_bytes([reason if valid else "" for reason, valid in zip(reasons, is_valid)]),
-        "error": _as_bytes([image.error for image in images]),
-        "confidence": np.where(is_valid, np.where(is_fake, probability, 1 - probability), zero),
-        "probability": np.where(is_valid, probability, np.float32(-1)),
-        "logit": np.where(is_valid, logit, zero),
-        "in_domain": in_domain,
-        "width": np.array([image.width for image in images], np.int32),
-        "height": np.array([image.height for image in images], np.int32),
-        "heatmap": outputs["heatmap"] * is_valid[:, None, None].astype(np.float32),
-    }
+        rows = decide(
+            outputs["logit"][:, 0],
+            outputs["distance"][:, 0],
+            np.array([image.width for image in images], np.int32),
+            np.array([image.height for image in images], np.int32),
+            [image.error for image in images],
+            self._decision,
+        )
+        is_valid = np.array([not image.error for image in images], np.float32)
+        return {**rows, "heatmap": outputs["heatmap"] * is_valid[:, None, None]}
 
 
 def read_description(model_file: Path) -> dict[str, Any]:
@@ -209,16 +172,3 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 def _json_beside(model_file: Path) -> Path:
     return model_file.with_suffix(".json")
-
-
-def _reason(image: ReadImage, distance: np.ndarray, domain: dict[str, Any]) -> str:
-    """Why an image is out of domain, or empty."""
-    low, high = domain["sides_accepted"]
-    if min(image.width, image.height) < low or max(image.width, image.height) > high:
-        return reason_for_size(f"{image.width} x {image.height}", *domain["sides_seen_in_training"])
-    return REASON_UNLIKE if distance[0] > domain["mahalanobis_threshold"] else ""
-
-
-def _as_bytes(texts: Any) -> np.ndarray:
-    """object [N] of UTF-8 bytes, as TensorFlow hands strings out."""
-    return np.array([str(text).encode() for text in texts], object)

@@ -17,16 +17,8 @@ import deepfake_tf
 from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
-from deepfake_tf.decision.calibration import (
-    BAND_ACCURACY,
-    DOMAIN_PERCENTILE,
-    FOLDS,
-    Calibration,
-    Domain,
-    cross_fit,
-    fit_calibration,
-    fit_domain,
-)
+from deepfake_tf.decision.calibration import BAND_ACCURACY, FOLDS, Calibration, cross_fit, fit_calibration
+from deepfake_tf.decision.domain import DOMAIN_PERCENTILE, Domain, fit_domain, roughness
 from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.engines.detector import read_card
@@ -34,7 +26,7 @@ from deepfake_tf.evaluation import report
 from deepfake_tf.export.folding import fold_batch_norm
 from deepfake_tf.export.graph import network_with_features
 from deepfake_tf.export.litert import export_litert, export_litert_of_savedmodel, square_pixels
-from deepfake_tf.export.savedmodel import export_recalibrated, export_savedmodel, freeze, roughness
+from deepfake_tf.export.savedmodel import export_recalibrated, export_savedmodel, freeze
 from deepfake_tf.networks import build_model, flip_averaged, with_features
 from deepfake_tf.progress import progress_bar
 from deepfake_tf.text import plural, printable

@@ -26,12 +26,15 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
-from deepfake_tf.decision.calibration import Calibration, Domain
+from deepfake_tf.decision import tensorflow_verdict
+from deepfake_tf.decision.calibration import Calibration
+from deepfake_tf.decision.domain import Domain, decision_of, distance_of
 from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
+from deepfake_tf.decision.verdict import Decision
 from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from deepfake_tf.engines.detector import read_card
 from deepfake_tf.export.graph import network_with_features, read_head
-from deepfake_tf.export.savedmodel import domain_of_savedmodel, freeze, roughness
+from deepfake_tf.export.savedmodel import domain_of_savedmodel, freeze
 from deepfake_tf.networks import HEAD_LAYER, with_features
 from deepfake_tf.reading import tensorflow_reader
 from deepfake_tf.reading.pillow_reader import read_image
@@ -123,7 +126,7 @@ def _write_variants(
 ) -> dict[str, Path]:
     paths = {}
     for variant in variants:
-        description = _describe(graph.calibration, graph.domain, card, variant)
+        description = _describe(graph.decision, card, variant)
         flatbuffer = _finish(_convert(graph, variant, representative), description)
         description["sha256"] = hashlib.sha256(flatbuffer).hexdigest()
         description[KNOWN_LOGIT] = _known_logit(flatbuffer)
@@ -155,7 +158,7 @@ class MobileGraph(tf.Module):
     ):
         """Of a network, float32 [N, 224, 224, 3] -> dict with `features` [N, h, w, C], and its head, [C] and [1]."""
         super().__init__()
-        self.calibration, self.domain = calibration, domain
+        self.decision, self._domain = decision_of(calibration, domain), domain
         self._network = network
         self._kernel, self._bias = kernel, bias
 
@@ -167,25 +170,15 @@ class MobileGraph(tf.Module):
         with tf.name_scope(_DECISION_SCOPE):
             # Products and sums where matmul would do: the converter takes every matmul's weights to eight bits.
             evidence = tf.reduce_sum(features * self._kernel, axis=-1)
-            logit = tf.reduce_mean(evidence, axis=[1, 2])[:, None] + self._bias
-            probability = tf.sigmoid(logit / self.calibration.temperature + self.calibration.intercept)
-            towards_label = tf.where(probability >= self.calibration.threshold, 1.0, -1.0)
-            heatmap = tf.nn.relu(evidence * towards_label[:, None])
-            peak = tf.reduce_max(heatmap, axis=[1, 2], keepdims=True)
-            pooled = tf.reduce_mean(features, axis=[1, 2])
-            whitened = tf.reduce_sum(pooled[:, :, None] * self.domain.whitening, axis=1)
-            squared = [
-                tf.reduce_sum(tf.square(whitened - mean @ self.domain.whitening), axis=1, keepdims=True)
-                for mean in self.domain.means
-            ]
+            logit = tf.reduce_mean(evidence, axis=[1, 2]) + self._bias
+            probability = tensorflow_verdict.probability_of(logit, self.decision)
+            product = lambda vectors, matrix: tf.reduce_sum(vectors[:, :, None] * matrix, axis=1)
+            distance = distance_of(tf.reduce_mean(features, axis=[1, 2]), images, self._domain, product)
             return {
-                "probability": probability,
-                "heatmap": heatmap / tf.maximum(peak, np.finfo(np.float32).tiny),
-                "logit": logit,
-                "distance": tf.maximum(
-                    tf.sqrt(tf.minimum(*squared)),
-                    self.domain.threshold * roughness(images)[:, None] / self.domain.roughness_limit,
-                ),
+                "probability": probability[:, None],
+                "heatmap": tensorflow_verdict.heatmap_of(evidence, probability >= self.decision.threshold),
+                "logit": logit[:, None],
+                "distance": distance[:, None],
             }
 
 
@@ -279,7 +272,7 @@ def _store_large_floats_as_float16(model: schema.ModelT, graph: schema.SubGraphT
         graph.operators.insert(0, operator)
 
 
-def _describe(calibration: Calibration, domain: Domain, card: dict[str, Any], variant: str) -> dict[str, Any]:
+def _describe(decision: Decision, card: dict[str, Any], variant: str) -> dict[str, Any]:
     side = IMAGE_SIZE
     return {
         "variant": variant,
@@ -298,16 +291,6 @@ def _describe(calibration: Calibration, domain: Domain, card: dict[str, Any], va
             "logit": "float32 [1, 1]: before calibration",
             "distance": "float32 [1, 1]: from the training data, by features (Mahalanobis) or by roughness, the larger",
         },
-        "decision": {
-            "threshold": calibration.threshold,
-            "temperature": calibration.temperature,
-            "intercept": calibration.intercept,
-            "uncertain_band": list(calibration.band),
-        },
-        "domain": {
-            "sides_seen_in_training": [domain.min_side, domain.max_side],
-            "sides_accepted": list(domain.accepted_sides),
-            "mahalanobis_threshold": domain.threshold,
-        },
+        **decision.to_description(),
         "card": card,
     }

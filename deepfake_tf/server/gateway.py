@@ -24,6 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from deepfake_tf import __version__
+from deepfake_tf.contract import ErrorCode, error_code
 from deepfake_tf.engines.gateway import GatewayEngine
 from deepfake_tf.engines.server_requests import API_KEY_HEADER, ServerBusyError
 from deepfake_tf.engines.tf_serving import GrpcEngine, RestEngine
@@ -241,11 +242,7 @@ def _status_of(error: Exception) -> int:
 
 def _status_of_image(message: str) -> int:
     """By the text of the row's `error`, for over TensorFlow Serving there is nothing else to go by."""
-    if message.startswith("empty"):
-        return 400
-    if message.startswith("not an image"):
-        return 415
-    return 422
+    return {ErrorCode.EMPTY: 400, ErrorCode.UNKNOWN: 415}.get(error_code(message), 422)
 
 
 def _error(status: int, message: str, headers: Any = None) -> Response:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepfake_tf.decision.calibration import Domain
+from deepfake_tf.decision.domain import Domain
 from deepfake_tf.decision.known_image import known_image
 from deepfake_tf.engines import detector as detector_module
 from deepfake_tf.engines.detector import Detector, find_model, read_card
@@ -101,7 +101,7 @@ def test_an_empty_request_gives_empty_rows(engine):
 
 def test_an_unlike_image_is_out_of_domain(copied, engine_class):
     domain = json.loads(copied.with_suffix(".json").read_text())["domain"]
-    describe_anew(copied, domain={**domain, "mahalanobis_threshold": 0.0})
+    describe_anew(copied, domain={**domain, "distance_threshold": 0.0})
     rows = engine_class(copied).predict([encode(photograph(32, 32), "PNG"), encode(photograph(300, 200), "PNG")])
     assert rows["in_domain"].tolist() == [False, False]
     assert rows["verdict"].tolist() == [b"uncertain"] * 2
@@ -113,7 +113,8 @@ def test_an_unlike_image_is_out_of_domain(copied, engine_class):
 def test_the_band_decides_the_verdict(copied, engine, engine_class):
     image = encode(photograph(32, 32), "PNG")
     probability = float(engine.predict([image])["probability"][0])
-    decision = {"threshold": probability + 0.01, "uncertain_band": [probability + 0.005, probability + 0.02]}
+    stated = json.loads(copied.with_suffix(".json").read_text())["decision"]
+    decision = {**stated, "threshold": probability + 0.01, "uncertain_band": [probability + 0.005, probability + 0.02]}
     describe_anew(copied, decision=decision)
     assert engine_class(copied).predict([image])["verdict"].tolist() == [b"likely real"]
     describe_anew(copied, decision={**decision, "uncertain_band": [probability - 0.01, probability + 0.01]})
