@@ -24,7 +24,7 @@ from PIL import Image, ImageFile, JpegImagePlugin
 from deepfake_tf.contract import MAX_PIXELS
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.progress import progress_bar
-from deepfake_tf.reading.files import read_file
+from deepfake_tf.reading.files import read_file, reason_of
 from deepfake_tf.reading.pictures import to_rgb
 from deepfake_tf.reading.pillow_reader import decode
 
@@ -179,7 +179,7 @@ def _read_one(file: str | bytes, thorough: bool) -> np.ndarray | tuple[int, int,
         if isinstance(error, (_TooManyPixelsError, Image.DecompressionBombError)):
             kind = TOO_LARGE
         elif isinstance(error, OSError) and error.errno == errno.EFBIG:
-            return 0, os.path.getsize(file), Problem(TOO_LARGE, error.strerror)
+            return 0, os.path.getsize(file), Problem(TOO_LARGE, reason_of(error))
         elif "truncated" in message.lower():
             kind = TRUNCATED
         return _digest(encoded), len(encoded), Problem(kind, message)

@@ -457,7 +457,7 @@ def _checked(encoded: bytes, file: str) -> tuple[bytes, str, str]:
     return (b"", file, too_large(len(encoded))) if len(encoded) > MAX_FILE_BYTES else (encoded, file, "")
 
 
-def _encode_pillow(image: PIL.Image.Image) -> tuple[bytes, str, str]:
+def _encode_pillow(image: Any) -> tuple[bytes, str, str]:
     from deepfake_tf.reading.admission import check_size
     from deepfake_tf.reading.pictures import encode_bmp, to_rgb
 

@@ -297,9 +297,8 @@ def select_split(images: DecodedImages, split: str, fraction: float, split_seed:
     else:
         raise ValueError(f"split must be validation or test. Received: split={split!r}")
     if not len(selected):
-        raise ValueError(
-            f"The data hold no {split} images: {plural(len(images), 'image')}, marked test: {is_test.sum():,}."
-        )
+        marked = f"{is_test.sum():,} {'is' if is_test.sum() == 1 else 'are'} marked test"
+        raise ValueError(f"The data hold no {split} images: {plural(len(images), 'image')}, of which {marked}.")
     return images.take(selected)
 
 

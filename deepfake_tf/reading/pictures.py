@@ -133,9 +133,9 @@ def _fit(picture: Image.Image, side: int, enlarge: bool) -> Image.Image:
         return picture
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     # The filter's table for a picture of millions of pixels a side would not fit into memory.
-    factors = tuple(max(1, length // (_SPARE * target)) for length, target in zip(picture.size, size))
-    if factors != (1, 1):
-        picture = picture.reduce(factors)
+    across, down = (max(1, length // (_SPARE * target)) for length, target in zip(picture.size, size))
+    if across > 1 or down > 1:
+        picture = picture.reduce((across, down))
     return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
 
 

@@ -85,18 +85,29 @@ def test_what_cannot_start_is_one_line_and_exit_code_2(tmp_path, capsys, argumen
     assert message.format(folder=tmp_path) in capsys.readouterr().err
 
 
-def test_train_looks_at_its_data_before_anything_else(tmp_path, capsys):
-    data, run_dir = write_folders(tmp_path / "data", real_format="JPEG", count=12), tmp_path / "run"
-    run_dir.mkdir()
-    (run_dir / "config.json").write_text("{}")  # so that training itself refuses at once
-    arguments = ["train", "--data", str(data), "--run-dir", str(run_dir)]
+def test_train_looks_at_its_data_before_it_starts(tmp_path, capsys):
+    data, weights = write_folders(tmp_path / "data", real_format="JPEG", count=12), tmp_path / "weights.txt"
+    weights.write_text("")  # is there, so that training itself refuses them, when it loads them
+    arguments = ["train", "--data", str(data), "--run-dir", str(tmp_path / "run"), "--weights", str(weights)]
+    arguments += ["--image-size", "64"]
     assert main(arguments) == 2
     printed = capsys.readouterr()
     assert set(verdicts(printed.out)) == {"files", "exact duplicates", "metadata shortcut", "balance", "sizes"}
     assert verdicts(printed.out)["metadata shortcut"] == "stop"  # said, and left to the user: training was tried
-    assert "holds a run already" in printed.err
+    assert "smaller than the network's 64 x 64" in " ".join(printed.out.split())
+    assert "Weights must be" in printed.err
     assert main([*arguments, "--no-audit"]) == 2
-    assert capsys.readouterr().out == ""
+    assert "audit" not in capsys.readouterr().out
+
+
+def test_a_run_that_is_in_the_way_is_said_before_the_data_are_looked_at(tmp_path, capsys):
+    data, run_dir = write_folders(tmp_path / "data", count=3), tmp_path / "run"
+    run_dir.mkdir()
+    (run_dir / "config.json").write_text("{}")
+    assert main(["train", "--data", str(data), "--run-dir", str(run_dir)]) == 2
+    printed = capsys.readouterr()
+    assert "holds a run already" in printed.err
+    assert printed.out == ""
 
 
 @pytest.mark.real_data

@@ -71,5 +71,5 @@ def test_nothing_at_all(tmp_path):
 def test_empty_class(write_images):
     root = write_images({"REAL": 1, "FAKE": 0})
     (root / "FAKE" / "readme.md").write_text("images to come")
-    with pytest.raises(ValueError, match=r"FAKE holds no image\. Received: 1 files"):
+    with pytest.raises(ValueError, match=r"FAKE holds no image\. Received: 1 file;"):
         load_folders(root)

@@ -62,7 +62,7 @@ def test_label_of_missing_image(write_layout):
 
 
 def test_image_without_label(write_layout):
-    with pytest.raises(ValueError, match=r"holds 1 images without a label in .*fake_cifake_preds\.json: 3\.png"):
+    with pytest.raises(ValueError, match=r"holds 1 image without a label in .*fake_cifake_preds\.json: 3\.png"):
         load_predictathon(write_layout(fake=["fake"] * 2))
 
 
