@@ -5,12 +5,12 @@ What decides is kept in float in all of them: eight bits are enough for the conv
 probability, a heat map or a Mahalanobis distance. Selective quantisation, as in
 https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_debugger.
 
-A JSON file beside each `.tflite` holds what an application needs to know; a copy travels in the file.
+A JSON file beside each `.tflite` holds what an application needs to know, in the form of a bundle's `detector.json`; a
+copy travels in the file.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Callable
@@ -31,16 +31,15 @@ from deepfake_tf.decision.calibration import Calibration
 from deepfake_tf.decision.domain import Domain, decision_of, distance_of
 from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
 from deepfake_tf.decision.verdict import Decision
-from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
-from deepfake_tf.engines.detector import read_card
-from deepfake_tf.export.graph import network_with_features, read_head
-from deepfake_tf.export.savedmodel import domain_of_savedmodel, freeze
-from deepfake_tf.networks import HEAD_LAYER, with_features
+from deepfake_tf.detectors.bundle import DESCRIPTION, read_card, write_bundle
+from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD, SPEC
+from deepfake_tf.export.savedmodel import Exported, exported_of, read_exported
 from deepfake_tf.reading import tensorflow_reader
 from deepfake_tf.reading.pillow_reader import read_image
-from deepfake_tf.writing import write_together
 
 VARIANTS = ("float32", "float16", "dynamic_int8", "int8")
+SHIPPED_VARIANT = "dynamic_int8"  # of a bundle
+LIGHT_MODEL = "network.tflite"  # in a bundle
 OUTPUTS = ("probability", "heatmap", "logit", "distance")  # in this order in the file
 METADATA_NAME = "deepfake_tf"  # of the JSON inside the file; the standard writer, tflite-support, is no longer kept
 _DECISION_SCOPE = "decision"  # the name scope of all that stays in float
@@ -75,8 +74,7 @@ def export_litert(
         ValueError: an unknown variant, images of another shape or type, or a network's side that does not divide 224.
     """
     _check(representative, variants)
-    kernel, bias = model.get_layer(HEAD_LAYER).get_weights()
-    graph = MobileGraph(freeze(with_features(model)), kernel[:, 0], bias, calibration, domain)
+    graph = MobileGraph(exported_of(model, domain), calibration)
     return _write_variants(graph, card, representative, Path(output), variants)
 
 
@@ -97,17 +95,34 @@ def export_litert_of_savedmodel(
     Raises:
         ValueError: as of `export_litert`, or the SavedModel was not written by `deepfake-tf export`.
     """
-    model_dir = Path(model_dir)
     _check(representative, variants)
+    graph, card = _graph_of_savedmodel(Path(model_dir))
+    return _write_variants(graph, card, representative, Path(output), variants)
+
+
+def write_light_model(exported: Exported, calibration: Calibration, card: dict[str, Any], bundle: str | Path) -> None:
+    """Write the light model and the description of a bundle; those that are there are replaced.
+
+    Args:
+        exported: Exported, in float32.
+        calibration: Calibration.
+        card: JSON-able dict, the model card.
+        bundle: str or Path. The folder, such as `saved_model/deepfake`.
+    """
+    graph = MobileGraph(exported, calibration)
+    no_images = np.zeros((0, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)  # this variant measures no ranges
+    _write(graph, card, no_images, SHIPPED_VARIANT, Path(bundle) / DESCRIPTION, LIGHT_MODEL)
+
+
+def _graph_of_savedmodel(model_dir: Path) -> tuple[MobileGraph, dict[str, Any]]:
     card = read_card(model_dir)
     if missing := [key for key in ("decision", "domain") if key not in card]:
         raise ValueError(f"{model_dir} has no model card with {missing}: it was not made by deepfake-tf export")
     decision = card["decision"]
     band, intercept = tuple(decision["uncertain_band"]), decision.get("intercept", 0.0)
     calibration = Calibration(decision["temperature"], decision["threshold"], band, intercept)
-    domain = domain_of_savedmodel(model_dir)
-    graph = MobileGraph(network_with_features(model_dir), *read_head(model_dir), calibration, domain)
-    return _write_variants(graph, card, representative, Path(output), variants)
+    card = {key: value for key, value in card.items() if key != KNOWN_LOGIT}
+    return MobileGraph(read_exported(model_dir), calibration), card
 
 
 def _check(representative: np.ndarray, variants: tuple[str, ...]) -> None:
@@ -126,14 +141,23 @@ def _write_variants(
 ) -> dict[str, Path]:
     paths = {}
     for variant in variants:
-        description = _describe(graph.decision, card, variant)
-        flatbuffer = _finish(_convert(graph, variant, representative), description)
-        description["sha256"] = hashlib.sha256(flatbuffer).hexdigest()
-        description[KNOWN_LOGIT] = _known_logit(flatbuffer)
         paths[variant] = output / f"deepfake_{variant}.tflite"
-        described = (json.dumps(description, indent=2) + "\n").encode()
-        write_together({paths[variant]: flatbuffer, paths[variant].with_suffix(".json"): described})
+        _write(graph, card, representative, variant, paths[variant].with_suffix(".json"), paths[variant].name)
     return paths
+
+
+def _write(
+    graph: MobileGraph,
+    card: dict[str, Any],
+    representative: np.ndarray,
+    variant: str,
+    description_file: Path,
+    name: str,
+) -> None:
+    """A light model of one file, and its description."""
+    description = _describe(graph.decision, card, variant)
+    flatbuffer = _finish(_convert(graph, variant, representative), description)
+    write_bundle(description_file, {**description, KNOWN_LOGIT: _known_logit(flatbuffer)}, {name: flatbuffer})
 
 
 def _known_logit(flatbuffer: bytes) -> float:
@@ -153,14 +177,11 @@ def square_pixels(images: DecodedImages) -> np.ndarray:
 class MobileGraph(tf.Module):
     """The way of an image from its resized pixels on; see `deepfake_tf.export.savedmodel`."""
 
-    def __init__(
-        self, network: Callable, kernel: np.ndarray, bias: np.ndarray, calibration: Calibration, domain: Domain
-    ):
-        """Of a network, float32 [N, 224, 224, 3] -> dict with `features` [N, h, w, C], and its head, [C] and [1]."""
+    def __init__(self, exported: Exported, calibration: Calibration):
         super().__init__()
-        self.decision, self._domain = decision_of(calibration, domain), domain
-        self._network = network
-        self._kernel, self._bias = kernel, bias
+        self.decision, self._domain = decision_of(calibration, exported.domain), exported.domain
+        self._network = exported.network
+        self._kernel, self._bias = exported.head_kernel, exported.head_bias
 
     @tf.function
     def score(self, pixels):
@@ -273,17 +294,16 @@ def _store_large_floats_as_float16(model: schema.ModelT, graph: schema.SubGraphT
 
 
 def _describe(decision: Decision, card: dict[str, Any], variant: str) -> dict[str, Any]:
-    side = IMAGE_SIZE
     return {
+        "detector": SPEC.name,
         "variant": variant,
         "labels": {name: label for label, name in enumerate(LABEL_NAMES)},
-        "input": {
-            "name": "pixels",
+        "view": {
+            "side": SPEC.view_side,
             "type": "uint8",
-            "shape": [1, side, side, 3],
             "colours": "RGB",
             "range": [0, 255],
-            "resize": "antialiased bilinear, aspect ratio not kept, rounded to whole grey levels",
+            "what": "the whole image, antialiased bilinear, aspect ratio not kept, rounded to whole grey levels",
         },
         "outputs": {
             "probability": "float32 [1, 1], 0..1: P(FAKE) after calibration",

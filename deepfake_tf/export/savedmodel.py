@@ -7,6 +7,7 @@ Batch norm is folded before: the graph optimiser then makes one oneDNN call of p
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -23,10 +24,10 @@ from deepfake_tf.decision import tensorflow_verdict
 from deepfake_tf.decision.calibration import Calibration
 from deepfake_tf.decision.domain import Domain, decision_of, distance_of
 from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
+from deepfake_tf.detectors.bundle import read_card
 from deepfake_tf.detectors.cifake import IMAGE_SIZE, SPEC
-from deepfake_tf.engines.detector import read_card
+from deepfake_tf.export import graph
 from deepfake_tf.export.folding import fold_batch_norm
-from deepfake_tf.export.graph import network_with_features, read_domain, read_head
 from deepfake_tf.export.warmup import write_warmup_requests
 from deepfake_tf.networks import HEAD_LAYER, with_features
 from deepfake_tf.reading import tensorflow_reader
@@ -34,6 +35,7 @@ from deepfake_tf.reading.tensorflow_batches import read_images, texts_of
 from deepfake_tf.writing import replace_folder, restore_folder
 
 MODEL_CARD = "model_card.json"
+ARRAYS = "arrays.npz"  # what it takes to calibrate anew, or to convert
 
 
 def export_savedmodel(
@@ -64,9 +66,7 @@ def export_savedmodel(
             is unknown.
     """
     output = _checked_output(output)
-    head_kernel = model.get_layer(HEAD_LAYER).get_weights()[0][:, 0]
-    module = DetectorModule(freeze(with_features(model), precision), head_kernel, calibration, domain)
-    return _write(module, card, output, warmup_images)
+    return _write(exported_of(model, domain, precision), calibration, card, output, warmup_images)
 
 
 def export_recalibrated(
@@ -92,14 +92,34 @@ def export_recalibrated(
         ValueError: `output` exists and is no SavedModel, or `model_dir` was not written by `export_savedmodel`.
     """
     output, model_dir = _checked_output(output), Path(model_dir)
-    network, head_kernel = network_with_features(model_dir), read_head(model_dir)[0]
-    # A lambda: as an attribute, the function itself would be saved once more beside the signatures.
-    module = DetectorModule(lambda images: network(images), head_kernel, calibration, domain_of_savedmodel(model_dir))
-    return _write(module, card, output, warmup_images)
+    return _write(read_exported(model_dir), calibration, card, output, warmup_images)
 
 
-def domain_of_savedmodel(model_dir: Path) -> Domain:
-    """What `export_savedmodel` was given, from the graph and the model card.
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What an exported SavedModel is made of, but for its calibration.
+
+    Attributes:
+        network: float32 [N, 224, 224, 3], -1..1 -> dict of `logit` [N, 1] and `features` [N, h, w, C].
+        head_kernel: float32 [C]. Of the dense unit that makes the logit of the pooled features.
+        head_bias: float32 [1].
+        domain: Domain.
+    """
+
+    network: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    head_kernel: np.ndarray
+    head_bias: np.ndarray
+    domain: Domain
+
+
+def exported_of(model: keras.Model, domain: Domain, precision: str = "float32") -> Exported:
+    """A network of `build_model`, frozen; see `freeze`."""
+    kernel, bias = model.get_layer(HEAD_LAYER).get_weights()
+    return Exported(freeze(with_features(model), precision), kernel[:, 0], bias, domain)
+
+
+def read_exported(model_dir: Path) -> Exported:
+    """What `export_savedmodel` was given, from the files that it wrote.
 
     Raises:
         ValueError: the SavedModel was not written by `export_savedmodel`.
@@ -107,9 +127,19 @@ def domain_of_savedmodel(model_dir: Path) -> Domain:
     limits = read_card(model_dir).get("domain")
     if limits is None:
         raise ValueError(f"{model_dir} has no model card with a domain: it was not made by deepfake-tf export")
-    means, whitening = read_domain(model_dir)
+    file = model_dir / "assets" / ARRAYS
+    if file.is_file():
+        loaded = tf.saved_model.load(str(model_dir))
+        with np.load(file) as archive:
+            arrays = dict(archive)
+        network = loaded.network
+        means, whitening, kernel, bias = (arrays[name] for name in ("means", "whitening", "head_kernel", "head_bias"))
+    else:  # of a release that left them to the graph
+        network = graph.network_with_features(model_dir)
+        (means, whitening), (kernel, bias) = graph.read_domain(model_dir), graph.read_head(model_dir)
     sides = limits["sides_seen_in_training"]
-    return Domain(*sides, means, whitening, limits["mahalanobis_threshold"], limits["roughness_limit"])
+    domain = Domain(*sides, means, whitening, limits["mahalanobis_threshold"], limits["roughness_limit"])
+    return Exported(network, kernel, bias, domain)
 
 
 def _checked_output(output: str | Path) -> Path:
@@ -122,18 +152,29 @@ def _checked_output(output: str | Path) -> Path:
     return output
 
 
-def _write(module: DetectorModule, card: dict[str, Any], output: Path, warmup_images: list[bytes]) -> Path:
+def _write(
+    exported: Exported, calibration: Calibration, card: dict[str, Any], output: Path, warmup_images: list[bytes]
+) -> Path:
+    module = DetectorModule(exported.network, exported.head_kernel, calibration, exported.domain)
     output.parent.mkdir(parents=True, exist_ok=True)
     # Beside the version folders, a server that watches them must not take this one for a version.
-    temporary, cards = (output.with_name(f".{output.name}.{purpose}") for purpose in ("exporting", "cards"))
-    for leftover in (temporary, cards):  # of an export that was killed
+    temporary, assets = (output.with_name(f".{output.name}.{purpose}") for purpose in ("exporting", "assets"))
+    for leftover in (temporary, assets):  # of an export that was killed
         shutil.rmtree(leftover, ignore_errors=True)
-    cards.mkdir()
+    assets.mkdir()
     logit = float(module.serving_default(tf.constant([known_image()]))["logit"][0])
-    (cards / MODEL_CARD).write_text(json.dumps({**card, KNOWN_LOGIT: logit}, indent=2) + "\n")
-    module.card = tf.saved_model.Asset(str(cards / MODEL_CARD))
+    (assets / MODEL_CARD).write_text(json.dumps({**card, KNOWN_LOGIT: logit}, indent=2) + "\n")
+    domain = exported.domain
+    np.savez(
+        assets / ARRAYS,
+        means=domain.means,
+        whitening=domain.whitening,
+        head_kernel=exported.head_kernel,
+        head_bias=exported.head_bias,
+    )
+    module.card, module.arrays = (tf.saved_model.Asset(str(assets / name)) for name in (MODEL_CARD, ARRAYS))
     tf.saved_model.save(module, str(temporary), signatures=module.signatures())
-    shutil.rmtree(cards)
+    shutil.rmtree(assets)
     write_warmup_requests(temporary, warmup_images)
     replace_folder(temporary, output)
     return output
@@ -145,7 +186,9 @@ class DetectorModule(tf.Module):
     def __init__(self, network: Callable, head_kernel: np.ndarray, calibration: Calibration, domain: Domain):
         """Of a network, float32 [N, 224, 224, 3] -> dict of `logit` [N, 1], `features` [N, h, w, C]; its head, [C]."""
         super().__init__()
-        self._network = network
+        # Wrapped: as an attribute, the function itself would be saved once more beside the signatures.
+        shape = tf.TensorSpec([None, SPEC.view_side, SPEC.view_side, 3], tf.float32)
+        self.network = tf.function(lambda images: network(images), input_signature=[shape])
         self._head_kernel = head_kernel
         self._decision = decision_of(calibration, domain)
         self._domain = domain
@@ -191,7 +234,7 @@ class DetectorModule(tf.Module):
         # The fused convolutions refuse an empty batch: it travels as one black image, cut off again.
         pixels = tf.pad(pixels, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
         images = tensorflow_reader.normalise(pixels)
-        outputs = {name: output[:count] for name, output in self._network(images).items()}
+        outputs = {name: output[:count] for name, output in self.network(images).items()}
         features, logit = outputs["features"], outputs["logit"][:, 0]
         distance = distance_of(tf.reduce_mean(features, axis=[1, 2]), images[:count], self._domain)
         rows = tensorflow_verdict.decide(logit, distance, width, height, texts_of(codes), self._decision)

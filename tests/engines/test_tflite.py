@@ -17,8 +17,10 @@ import tensorflow as tf
 
 from deepfake_tf.decision.domain import Domain
 from deepfake_tf.decision.known_image import known_image
-from deepfake_tf.engines import detector as detector_module
-from deepfake_tf.engines.detector import Detector, find_model, read_card
+from deepfake_tf.detectors.bundle import read_card
+from deepfake_tf.engines import finding
+from deepfake_tf.engines.detector import Detector
+from deepfake_tf.engines.finding import find_model
 from deepfake_tf.engines.litert import LiteRTEngine
 from deepfake_tf.engines.openvino import OpenVINOEngine
 from deepfake_tf.engines.saved_model import SavedModelEngine
@@ -64,7 +66,8 @@ def copied(model_file, tmp_path):
 def describe_anew(model_file, **changes) -> None:
     """Change the JSON beside a file, and let it describe the file as it is now."""
     description = json.loads(model_file.with_suffix(".json").read_text())
-    description.update(sha256=hashlib.sha256(model_file.read_bytes()).hexdigest(), **changes)
+    description["light"][0]["sha256"] = hashlib.sha256(model_file.read_bytes()).hexdigest()
+    description.update(changes)
     model_file.with_suffix(".json").write_text(json.dumps(description))
 
 
@@ -137,7 +140,7 @@ def test_a_missing_file_is_named(copied, engine_class):
 
 def test_a_foreign_json_is_refused(copied, engine_class):
     copied.with_suffix(".json").write_text("{}")
-    with pytest.raises(ValueError, match=r"lacks \['decision', 'domain', 'sha256'\]"):
+    with pytest.raises(ValueError, match=r"lacks \['decision', 'domain', 'light'\]"):
         engine_class(copied)
     copied.with_suffix(".json").write_text("<html>")
     with pytest.raises(ValueError, match="is no JSON object"):
@@ -228,7 +231,7 @@ def test_the_light_engine_takes_the_file_beside_the_folder(model_file, exported_
     beside.symlink_to(model_file)
     assert find_model(tmp_path / "v1.5", "litert") == beside
     assert find_model(tmp_path / "v1.5", "auto") == tmp_path / "v1.5" / "1"
-    monkeypatch.setattr(detector_module, "_is_installed", lambda package: package != "tensorflow")
+    monkeypatch.setattr(finding, "_is_installed", lambda package: package != "tensorflow")
     assert find_model(tmp_path / "v1.5", "auto") == beside
     with pytest.raises(ImportError, match="needs tensorflow, which is not installed: pip install"):
         Detector(exported_model.path, engine="saved_model")
