@@ -14,10 +14,12 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from deepfake_tf.decision.domain import Domain
 from deepfake_tf.decision.known_image import known_image
-from deepfake_tf.detectors.bundle import read_card
+from deepfake_tf.decision.verdict import Decision
+from deepfake_tf.detectors.bundle import read_card, write_bundle
 from deepfake_tf.engines import finding
 from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.finding import find_model
@@ -291,3 +293,34 @@ def test_the_command_line_takes_the_engine_named(model_file, tmp_path):
     assert "No LiteRT model" in result.stderr
     result = run_light("predict", tmp_path, "--engine", "litert", "--model", model_file)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_light_model_may_be_a_chain_of_files(engine_class, tmp_path):
+    class Backbone(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([1, 224, 224, 3], tf.uint8, "pixels")])
+        def score(self, pixels):
+            return {"cls": tf.reduce_mean(tf.cast(pixels, tf.float32), axis=[1, 2]) / 255.0}
+
+    class Head(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([1, 3], tf.float32, "cls")])
+        def score(self, cls):
+            logit = tf.reduce_sum(cls * [1.0, 2.0, 4.0], axis=1, keepdims=True)
+            heatmap = tf.reshape(tf.concat([cls, cls], axis=1), [1, 2, 3])
+            return {"logit": logit, "distance": logit / 2.0, "heatmap": heatmap}
+
+    def convert(module):
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([module.score.get_concrete_function()], module)
+        return converter.convert()
+
+    light = {"backbone.tflite": convert(Backbone()), "head.tflite": convert(Head())}
+    decision = Decision(2.0, 0.5, 0.5, (0.4, 0.6), (16, 64), (32, 32), 1e6)
+    described = {"detector": "cifake", **decision.to_description()}
+    write_bundle(tmp_path / "detector.json", described, light)
+    images = [encode(Image.new("RGB", (32, 32), colour), "PNG") for colour in ("red", "blue", "white")] + [b""]
+    rows = engine_class(tmp_path).explain(images)
+    np.testing.assert_allclose(rows["logit"], [1, 4, 7, 0], atol=0.02)
+    np.testing.assert_allclose(rows["probability"][:3], 1 / (1 + np.exp(-(rows["logit"][:3] / 2 + 0.5))), atol=1e-5)
+    np.testing.assert_allclose(rows["heatmap"][1], [[0, 0, 1]] * 2, atol=0.01)
+    write_bundle(tmp_path / "detector.json", described, dict(reversed(light.items())))
+    with pytest.raises(ValueError, match=r"head\.tflite is not a model .* must read pixels uint8 \[224, 224, 3\]"):
+        engine_class(tmp_path)
