@@ -28,8 +28,9 @@ try:
 except ImportError as error:
     raise ImportError("bulk scoring needs Apache Beam: pip install 'deepfake-tf[beam]'") from error
 
-from deepfake_tf.contract import MAX_FILE_BYTES, unexpected
-from deepfake_tf.engines.detector import BATCH_SIZE, Detector, Prediction, check_engine, engine_of, find_model
+from deepfake_tf.contract import MAX_FILE_BYTES, Prediction, unexpected
+from deepfake_tf.engines.detector import BATCH_SIZE, Detector
+from deepfake_tf.engines.finding import check_engine, engine_of, find_model
 from deepfake_tf.output.tables import format_predictions
 from deepfake_tf.reading.files import reason_of
 from deepfake_tf.text import as_utf8, plural

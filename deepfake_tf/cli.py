@@ -320,7 +320,7 @@ def app(options: argparse.Namespace) -> int:
 
 
 def audit(options: argparse.Namespace) -> int:
-    from deepfake_tf.engines.detector import find_model
+    from deepfake_tf.engines.finding import find_model
     from deepfake_tf.progress import say
 
     if options.output:
@@ -505,7 +505,7 @@ def benchmark(options: argparse.Namespace) -> int:
 def _benchmark_everything(options: argparse.Namespace) -> int:
     import signal
 
-    from deepfake_tf.engines.detector import find_model
+    from deepfake_tf.engines.finding import find_model
 
     find_model(options.model, "saved_model")  # before TensorFlow is loaded
     from deepfake_tf.benchmark.report import format_table, write_report
@@ -768,7 +768,7 @@ def _load_run_data(run_dir: Path, options: argparse.Namespace):
 
 def _check_measuring(options: argparse.Namespace) -> Path:
     """The model to measure; what is wrong with the options is said before any image is read."""
-    from deepfake_tf.engines.detector import find_model
+    from deepfake_tf.engines.finding import find_model
     from deepfake_tf.evaluation.report import check_model
 
     check_folder(options.output)
@@ -801,7 +801,7 @@ def _load_split(options: argparse.Namespace):
 
 
 def _threshold(model: Path) -> float:
-    from deepfake_tf.engines.detector import read_card
+    from deepfake_tf.detectors.bundle import read_card
 
     return read_card(model).get("decision", {}).get("threshold", 0.5)  # a run directory has no card yet
 

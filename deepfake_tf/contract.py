@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 from collections import Counter
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,7 +25,56 @@ VERDICT_UNCERTAIN = "uncertain"
 MAX_PIXELS = 64_000_000  # refused above it, from the header, before anything is decoded
 MAX_FILE_BYTES = 100 * 1024 * 1024  # refused above it, before the file is read
 
+
 # --- rows and engines --------------------------------------------------------------------------
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a detector says of one image.
+
+    Attributes:
+        file: the path, or "" where the image came without one.
+        detector: the name of the detector that judged, such as "cifake"; "" where there is no score.
+        label: "FAKE", "REAL", or "INVALID" where there is no score.
+        confidence: probability of the label, 0..1; 0 where there is no score.
+        probability: P(FAKE) after calibration, 0..1; -1 where there is no score.
+        logit: the network's output before calibration.
+        in_domain: whether the image is like those that the model was trained and measured on.
+        verdict: "likely generated", "likely real" or "uncertain"; out of domain it is "uncertain".
+        reason: why the image is out of domain, else "".
+        width, height: pixels, as the file's header states them; 0 where it could not be read.
+        error: why there is no score, else "".
+    """
+
+    file: str
+    detector: str
+    label: str
+    confidence: float
+    probability: float
+    logit: float
+    in_domain: bool
+    verdict: str
+    reason: str
+    width: int
+    height: int
+    error: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """A prediction, and where in the image the evidence for its label lies.
+
+    Attributes:
+        prediction: Prediction.
+        heatmap: float32 [h, w], 0..1. Grad-CAM of the label, or the detector's own map; all 0 where there is no score.
+    """
+
+    prediction: Prediction
+    heatmap: np.ndarray
+
+
 Rows = dict[str, np.ndarray]  # a field of the score contract -> an array [N]; texts as bytes; heatmap [N, h, w]
 
 
@@ -44,6 +95,28 @@ ERROR_UNKNOWN_FILE = "not an image in a supported format (JPEG, PNG, GIF, BMP, W
 ERROR_NO_SIZE = "the image header is damaged or cut off"
 ERROR_TOO_LARGE = f"too many pixels: at most {MAX_PIXELS // 1_000_000} million are accepted"
 ERROR_DAMAGED = "the image is damaged, cut off, or in a variant of its format that is not supported"
+
+
+class ErrorCode(enum.IntEnum):
+    """Why an image has no score, for programs; graphs compute with the numbers."""
+
+    OK = 0
+    EMPTY = 1
+    UNKNOWN = 2
+    NO_SIZE = 3
+    TOO_LARGE = 4
+    DAMAGED = 5
+
+
+ERROR_TEXTS = ("", ERROR_EMPTY, ERROR_UNKNOWN, ERROR_NO_SIZE, ERROR_TOO_LARGE, ERROR_DAMAGED)  # by code
+
+
+def error_code(text: str) -> ErrorCode:
+    """The code of a row's `error`; what is said in other words, by a decoder or a server, is damage."""
+    if text == ERROR_UNKNOWN_FILE:
+        return ErrorCode.UNKNOWN
+    return ErrorCode(ERROR_TEXTS.index(text)) if text in ERROR_TEXTS else ErrorCode.DAMAGED
+
 
 REASON_UNLIKE = "unlike the images that the model was trained and measured on"
 

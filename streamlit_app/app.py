@@ -13,8 +13,7 @@ import scoring
 import streamlit as st
 
 from deepfake_tf import provenance
-from deepfake_tf.contract import VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERTAIN
-from deepfake_tf.engines.detector import Explanation, Prediction
+from deepfake_tf.contract import VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERTAIN, Explanation, Prediction
 from deepfake_tf.output.tables import format_predictions
 from deepfake_tf.reading.formats import IMAGE_EXTENSIONS, TRANSCODED_EXTENSIONS
 from deepfake_tf.text import plural, printable
@@ -147,6 +146,7 @@ def show_table(predictions: list[Prediction]) -> None:
             "verdict": standing(prediction),
             # No number where it means nothing.
             "generated": prediction.probability if prediction.in_domain and not prediction.error else None,
+            "detector": prediction.detector,
             "size": f"{prediction.width} x {prediction.height}" if prediction.width else "",
             "why": prediction.error or prediction.reason,
         }

@@ -12,7 +12,10 @@ from typing import Any
 import streamlit as st
 
 from deepfake_tf import provenance
-from deepfake_tf.engines.detector import LITERT_SUFFIX, Detector, Explanation, find_model, read_card
+from deepfake_tf.contract import Explanation
+from deepfake_tf.detectors.bundle import read_card
+from deepfake_tf.engines.detector import Detector
+from deepfake_tf.engines.finding import find_model, is_saved_model
 from deepfake_tf.engines.server_requests import ServerBusyError
 from deepfake_tf.samples import write_samples
 
@@ -78,7 +81,7 @@ def load_robustness_plot() -> bytes | None:
     """The plot of `deepfake-tf robustness` for the model that ships, a PNG; None where it is not at hand."""
     try:
         model = find_model(engine="auto")
-        folder = model.parent if model.suffix == LITERT_SUFFIX else model.parents[1]
+        folder = model.parents[1] if is_saved_model(model) else model.parent
         return (folder / "figures" / "robustness.png").read_bytes()
     except (OSError, ValueError):
         return None

@@ -90,7 +90,8 @@ def exported_model(tmp_path_factory) -> ExportedModel:
     """A ResNet-18 with random weights, calibrated so that its answers on small random pictures differ."""
     import keras
 
-    from deepfake_tf.decision.calibration import Calibration, Domain
+    from deepfake_tf.decision.calibration import Calibration
+    from deepfake_tf.decision.domain import Domain
     from deepfake_tf.export.savedmodel import export_savedmodel
     from deepfake_tf.networks import build_model
     from tests.images import encode, photograph

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from deepfake_tf.engines.detector import Detector, Prediction
+from deepfake_tf.contract import Prediction
+from deepfake_tf.engines.detector import Detector
 from tests.images import broken_images, encode, good_images, photograph
 
 pytestmark = pytest.mark.skipif(

@@ -21,10 +21,10 @@ ALLOWED: dict[str, set[str]] = {  # room -> the rooms that it may import, beside
     "writing": {"text"},
     "progress": set(),
     "shipped": set(),
-    "detectors": BASE,
+    "decision": BASE,
+    "detectors": BASE | {"decision"},
     "reading": BASE | {"detectors"},
     "networks": BASE | {"detectors"},
-    "decision": BASE,
     "provenance": BASE | {"reading"},
     "data": DATA | {"provenance"},
     "training": DATA | {"networks", "decision"},
@@ -47,8 +47,6 @@ EXCEPTIONS = {  # what breaks a direction today, room -> module, each with its r
     "networks -> export.graph",
     # Move the division of the rows among workers to data/.
     "data -> training.distribution",
-    # `read_card` belongs with what reads an exported model, upstream of both.
-    "export -> engines.detector",
     # Scoring belongs with the engines, and the measures alone with evaluation.
     "evaluation -> engines.saved_model",
     # Pictures of a data set: with the audit or the notebooks, not with the output of predictions.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from deepfake_tf.engines.tflite import read_description
 from deepfake_tf.writing import replace_folder, restore_folder
 
 # Ends the process just before the step of this number: whatever is renamed, deleted or opened for writing.

@@ -8,9 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from deepfake_tf.audit.findings import LOOK, OK, STOP, Check, Gallery
-from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL
+from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL, Prediction
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.engines.detector import Prediction
 from deepfake_tf.progress import progress_bar
 from deepfake_tf.text import plural
 

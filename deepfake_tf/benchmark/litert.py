@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from deepfake_tf.benchmark.measuring import peak_memory_mib, time_in_turns
-from deepfake_tf.engines.detector import engine_class
-from deepfake_tf.engines.tflite import INPUT_SHAPE, TFLiteEngine
+from deepfake_tf.engines.finding import engine_class
+from deepfake_tf.engines.tflite import TFLiteEngine
 from deepfake_tf.progress import progress_bar
 from deepfake_tf.writing import write_whole
 
@@ -26,7 +26,10 @@ WARM_UP_RUNS = 5
 THREADS = (1, 2)
 BATCH_SIZE = 64
 BATCHES = 10  # the rate is the median of so many
-_ENGINES = {"LiteRT": "litert", "OpenVINO engine": "openvino"}  # as the tables name them -> as Detector does
+_ENGINES: dict[str, Literal["litert", "openvino"]] = {
+    "LiteRT": "litert",
+    "OpenVINO engine": "openvino",
+}  # as the tables name them -> as Detector does
 
 
 def tflite_engines() -> tuple[dict[str, type[TFLiteEngine]], list[str]]:
@@ -79,12 +82,12 @@ def benchmark_litert(
     for variant, file in files.items():
         for name, make_engine in engines.items() if file.is_file() else ():
             engine = make_engine(file)
-            decision, domain = engine.description["decision"], engine.description["domain"]
+            decision = engine.bundle.decision
             outputs = _run(engine, images, f"{variant} by {name}, {len(images)} images")
             reference = reference or outputs
-            is_fake, reference_is_fake = (part["probability"] >= decision["threshold"] for part in (outputs, reference))
+            is_fake, reference_is_fake = (part["probability"] >= decision.threshold for part in (outputs, reference))
             is_near, reference_is_near = (
-                part["distance"] <= domain["mahalanobis_threshold"] for part in (outputs, reference)
+                part["distance"] <= decision.distance_threshold for part in (outputs, reference)
             )
             difference = np.abs(outputs["probability"] - reference["probability"])
             row: dict[str, Any] = {
@@ -137,7 +140,7 @@ def format_rows(rows: list[dict[str, Any]]) -> str:
 def measure_speed(engine: str, file: str, threads: int, runs: int) -> tuple[float, float, float]:
     """Milliseconds for one image, median of `runs`; images a second in batches; peak memory of this process, MiB."""
     loaded = engine_class(_ENGINES[engine])(file, threads)
-    batch = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE, *INPUT_SHAPE[1:]), np.uint8)
+    batch = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE, *loaded.pixels_shape), np.uint8)
     one = time_in_turns({"run": lambda: loaded.run(batch[:1])}, runs, WARM_UP_RUNS)["run"]
     many = time_in_turns({"run": lambda: loaded.run(batch)}, min(runs, BATCHES))["run"]
     return 1000 * float(np.median(one)), BATCH_SIZE / float(np.median(many)), peak_memory_mib()

@@ -13,8 +13,7 @@ from deepfake_tf.benchmark.litert import tflite_engines
 from deepfake_tf.benchmark.measuring import Row, row, time_in_turns
 from deepfake_tf.benchmark.operations import measure_operations
 from deepfake_tf.benchmark.peers import build_peers
-from deepfake_tf.engines.detector import find_model
-from deepfake_tf.engines.tflite import INPUT_SHAPE
+from deepfake_tf.engines.finding import find_model
 from deepfake_tf.export.graph import network_function, read_steps, run_in_tensorflow
 
 SECTION = "network"
@@ -88,10 +87,10 @@ def _measure_tflite(model_dir: Path, rounds: int, batch_sizes: dict[int, int]) -
     loaded = {name: engine(file) for name, engine in engines.items()}
     rows = []
     for size, weight in batch_sizes.items():
-        pixels = np.random.default_rng(0).integers(0, 256, (size, *INPUT_SHAPE[1:]), np.uint8)
+        pixels = np.random.default_rng(0).integers(0, 256, (size, *next(iter(loaded.values())).pixels_shape), np.uint8)
         calls = {name: partial(engine.run, pixels) for name, engine in loaded.items()}
         for name, seconds in time_in_turns(calls, weight * rounds).items():
-            label = f"{name}, {loaded[name].description.get('variant', '')}"
+            label = f"{name}, {loaded[name].bundle.variant}"
             rows.append(row(SECTION, f"{label}, batch {size}", "images/s", size / seconds))
             if size == 1:
                 rows.append(row(SECTION, f"{label}, one image", "ms", 1000 * seconds))

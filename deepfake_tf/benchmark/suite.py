@@ -12,8 +12,9 @@ import tensorflow as tf
 from deepfake_tf.benchmark import decoding, end_to_end, network, start_up, training
 from deepfake_tf.benchmark.measuring import Row, peak_memory_mib, row
 from deepfake_tf.benchmark.report import Report
+from deepfake_tf.detectors.bundle import read_card
 from deepfake_tf.detectors.cifake import IMAGE_SIZE
-from deepfake_tf.engines.detector import find_model, read_card
+from deepfake_tf.engines.finding import find_model
 
 
 def run_benchmark(model: str | None = None, with_peers: bool = False, quick: bool = False) -> Report:

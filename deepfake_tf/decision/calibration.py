@@ -3,26 +3,21 @@
 Temperature scaling: Guo et al., "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599; with an
 intercept it is the scaling of Platt, "Probabilistic Outputs for Support Vector Machines", 1999. On 20,000 validation
 images of CIFAKE, cross-fitted, it has a lower Brier score than temperature alone, beta calibration and isotonic
-regression. Distance from the training data: Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution
-Samples", https://arxiv.org/abs/1807.03888.
+regression.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit
+
+from deepfake_tf.decision import verdict
 
 BAND_ACCURACY = 0.997  # of the validation images outside the uncertain band, at least
 FOLDS = 10  # of cross-fitting
-DOMAIN_PERCENTILE = 99.5  # of validation images count as in domain by their distance
-ROUGHNESS_PERCENTILE = 99.9  # of validation images count as in domain by their roughness
-SIZE_TOLERANCE = 2.0  # in domain: from half the smallest to twice the largest training side
-COVARIANCE_SHRINKAGE = 1e-3  # of the mean variance, added to the diagonal: keeps the inverse tame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,32 +38,7 @@ class Calibration:
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """P(FAKE): float [...] -> float64 [...], 0..1."""
-        return expit(np.asarray(logits, np.float64) / self.temperature + self.intercept)
-
-
-@dataclasses.dataclass(frozen=True)
-class Domain:
-    """What the training images were like.
-
-    Attributes:
-        min_side, max_side: int, pixels. The shortest and the longest side seen in training.
-        means: float32 [2, C]. Mean pooled features of REAL and of FAKE.
-        whitening: float32 [C, C]. W with W W^T the inverse of the covariance that both classes share.
-        threshold: float. The Mahalanobis distance to the nearer class above which an image is far.
-        roughness_limit: float. The roughness above which an image is noise; see `export.savedmodel.roughness`.
-    """
-
-    min_side: int
-    max_side: int
-    means: np.ndarray
-    whitening: np.ndarray
-    threshold: float
-    roughness_limit: float = math.inf
-
-    @property
-    def accepted_sides(self) -> tuple[int, int]:
-        """The shortest and the longest side, in pixels, that count as in domain."""
-        return int(self.min_side / SIZE_TOLERANCE), int(self.max_side * SIZE_TOLERANCE)
+        return verdict.probability_of(np.asarray(logits, np.float64), self.temperature, self.intercept)
 
 
 def fit_calibration(labels: np.ndarray, logits: np.ndarray, threshold: float = 0.5) -> Calibration:
@@ -156,46 +126,3 @@ def _class_weights(labels: np.ndarray) -> np.ndarray:
     """float64 [N], sum 1: both classes weigh the same."""
     counts = np.bincount(labels, minlength=2)
     return 1.0 / (counts[labels] * np.count_nonzero(counts))
-
-
-def fit_domain(
-    training_features: np.ndarray,
-    training_labels: np.ndarray,
-    validation_features: np.ndarray,
-    sizes: np.ndarray,
-    validation_roughness: np.ndarray | None = None,
-) -> Domain:
-    """Fit class means and a shared covariance on training features, and the limits on validation.
-
-    Args:
-        training_features: float32 [N, C]. Pooled features.
-        training_labels: int64 [N]; 1 = FAKE, 0 = REAL.
-        validation_features: float32 [M, C].
-        sizes: int32 [K, 2]. Widths and heights of the training images, as stored.
-        validation_roughness: float32 [M], of `export.savedmodel.roughness`; None leaves it without a limit.
-    """
-    features = training_features.astype(np.float64)
-    means = np.stack([features[training_labels == label].mean(axis=0) for label in (0, 1)])
-    centred = features - means[training_labels]
-    covariance = centred.T @ centred / len(centred)
-    covariance += COVARIANCE_SHRINKAGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    whitening = np.linalg.cholesky(np.linalg.inv(covariance))
-    distances = domain_distance(validation_features, means, whitening)
-    return Domain(
-        min_side=int(sizes.min()),
-        max_side=int(sizes.max()),
-        means=means.astype(np.float32),
-        whitening=whitening.astype(np.float32),
-        threshold=float(np.percentile(distances, DOMAIN_PERCENTILE)),
-        roughness_limit=(
-            math.inf
-            if validation_roughness is None
-            else float(np.percentile(validation_roughness, ROUGHNESS_PERCENTILE))
-        ),
-    )
-
-
-def domain_distance(features: np.ndarray, means: np.ndarray, whitening: np.ndarray) -> np.ndarray:
-    """Mahalanobis distance to the nearer class mean: float [N, C] -> float [N], 0 and up."""
-    whitened = [(features - mean) @ whitening for mean in means]
-    return np.sqrt(np.min([np.square(part).sum(axis=1) for part in whitened], axis=0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from deepfake_tf.contract import (
@@ -47,6 +48,21 @@ def decide(
         "width": width,
         "height": height,
     }
+
+
+def heatmap_of(evidence: tf.Tensor, is_fake: tf.Tensor) -> tf.Tensor:
+    """Where the evidence for the label lies.
+
+    Args:
+        evidence: float32 [N, h, w]. What each place adds to the logit.
+        is_fake: bool [N]. The label.
+
+    Returns:
+        float32 [N, h, w], 0..1; all 0 where nothing speaks for the label.
+    """
+    heatmap = tf.nn.relu(evidence * tf.where(is_fake, 1.0, -1.0)[:, None, None])
+    peak = tf.reduce_max(heatmap, axis=[1, 2], keepdims=True)
+    return heatmap / tf.maximum(peak, np.finfo(np.float32).tiny)
 
 
 def _reasons(width, height, distance, decision: Decision):

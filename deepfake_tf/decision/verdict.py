@@ -57,6 +57,7 @@ class Decision:
             KeyError: a field is missing.
         """
         decision, domain = description["decision"], description["domain"]
+        distances = [name for name in ("distance_threshold", "mahalanobis_threshold") if name in domain]
         low, high = decision["uncertain_band"]
         return cls(
             temperature=float(decision["temperature"]),
@@ -65,7 +66,7 @@ class Decision:
             band=(float(low), float(high)),
             sides_accepted=tuple(domain["sides_accepted"]),
             sides_seen=tuple(domain["sides_seen_in_training"]),
-            distance_threshold=float(domain["distance_threshold"]),
+            distance_threshold=float(domain[distances[0] if distances else "distance_threshold"]),
         )
 
     def to_description(self) -> dict[str, Any]:
@@ -83,6 +84,12 @@ class Decision:
                 "distance_threshold": self.distance_threshold,
             },
         }
+
+
+def probability_of(logit: np.ndarray, temperature: float, intercept: float) -> np.ndarray:
+    """P(FAKE): float of any shape -> the same dtype and shape, 0..1."""
+    with np.errstate(over="ignore"):  # exp of a very negative logit: the probability is 0
+        return 1 / (1 + np.exp(-(logit / temperature + intercept)))
 
 
 def decide(
@@ -108,9 +115,7 @@ def decide(
     """
     logit = np.asarray(logit, np.float32)
     valid = np.array([not error for error in errors], bool)
-    with np.errstate(over="ignore"):  # exp of a very negative logit: the probability is 0
-        scaled = logit / np.float32(decision.temperature) + np.float32(decision.intercept)
-        probability = np.float32(1) / (np.float32(1) + np.exp(-scaled))
+    probability = probability_of(logit, decision.temperature, decision.intercept)
     reasons = [
         _reason(w, h, d, decision) if is_valid else "" for w, h, d, is_valid in zip(width, height, distance, valid)
     ]

@@ -32,8 +32,19 @@ class ChoosingEngine:
         return self._run(encoded, "predict")
 
     def explain(self, encoded: list[bytes]) -> Rows:
-        """The same, and `heatmap`: object [N] of float32 [h, w], 0..1, whose size is the detector's."""
+        """The same, and `heatmap` float32 [N, h, w], 0..1; of several detectors object [N] of float32 [h, w]."""
         return self._run(encoded, "explain")
+
+    def load_for(self, encoded: Sequence[bytes]) -> None:
+        """Load what these images need; raises as the loaders do."""
+        for name in {self._choose(image) for image in encoded}:
+            self.engine(name)
+
+    def close(self) -> None:
+        """Let go of connections, where engines have some."""
+        for engine in self._loaded.values():
+            if close := getattr(engine, "close", None):
+                close()
 
     def engine(self, name: str) -> Engine:
         """The engine of a detector; see `__init__`."""
@@ -43,22 +54,31 @@ class ChoosingEngine:
             return self._loaded[name]
 
     def _run(self, encoded: list[bytes], method: str) -> Rows:
+        if len(self._loaders) == 1:
+            [name] = self._loaders
+            return _signed(getattr(self.engine(name), method)(encoded), name)
         chosen = [self._choose(image) for image in encoded]
         parts: list[tuple[Sequence[int], Rows]] = []
         for name in self._loaders:
             indices = [index for index, choice in enumerate(chosen) if choice == name]
             if indices:
                 rows = getattr(self.engine(name), method)([encoded[index] for index in indices])
-                judged = np.where(rows["error"] == b"", name.encode(), b"").astype(object)
-                parts.append((indices, {**rows, "detector": judged}))
+                parts.append((indices, _signed(rows, name)))
         return _joined(parts, len(encoded))
 
     def _choose(self, image: bytes) -> str:
+        if len(self._loaders) == 1:
+            return next(iter(self._loaders))
         try:
             _, width, height = read_header(image)
         except Exception:  # the header of a damaged file: whichever detector is asked will say so
             width = height = 0
         return choose_detector(width, height, self._loaders)
+
+
+def _signed(rows: Rows, name: str) -> Rows:
+    """The rows, and who judged: nobody, where there is an error."""
+    return {**rows, "detector": np.array([b"" if error else name.encode() for error in rows["error"]], object)}
 
 
 def _joined(parts: Sequence[tuple[Sequence[int], Rows]], count: int) -> Rows:

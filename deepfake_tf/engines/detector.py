@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import importlib
-import importlib.util
 import itertools
-import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
 import numpy as np
 
-from deepfake_tf.contract import ERROR_DAMAGED, LABEL_INVALID, MAX_FILE_BYTES, VERDICT_UNCERTAIN, unexpected
+from deepfake_tf.contract import (
+    ERROR_DAMAGED,
+    LABEL_INVALID,
+    MAX_FILE_BYTES,
+    VERDICT_UNCERTAIN,
+    Engine,
+    Explanation,
+    Prediction,
+    Rows,
+    unexpected,
+)
+from deepfake_tf.detectors.bundle import read_card
+from deepfake_tf.detectors.cifake import SPEC
+from deepfake_tf.engines.choosing import ChoosingEngine
+from deepfake_tf.engines.finding import engine_class, engine_of, find_models, is_saved_model
 from deepfake_tf.reading.files import read_file, reason_of, too_large
-from deepfake_tf.shipped import shipped_folder
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -28,63 +37,11 @@ if TYPE_CHECKING:
 
     Image = str | os.PathLike[str] | bytes | BinaryIO | PIL.Image.Image | np.ndarray
 
+_Call = Callable[[list[bytes]], Rows]
+
 BATCH_SIZE = 32
 BATCH_BYTES = 128 * 2**20  # of encoded images that an engine gets at once, one larger image but for itself
 BATCHES_AT_ONCE = 2
-_ENGINE_CLASSES = {  # engine -> what it needs, the extra that brings that, its module and class
-    "saved_model": ("tensorflow", "full", "saved_model", "SavedModelEngine"),
-    "litert": ("ai_edge_litert", "lite", "litert", "LiteRTEngine"),
-    "openvino": ("openvino", "openvino", "openvino", "OpenVINOEngine"),
-}
-ENGINES = ("auto", *_ENGINE_CLASSES)
-LITERT_SUFFIX = ".tflite"
-MODEL_CARD = "assets/model_card.json"  # inside a SavedModel
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What the model says of one image.
-
-    Attributes:
-        file: the path, or "" where the image came without one.
-        label: "FAKE", "REAL", or "INVALID" where there is no score.
-        confidence: probability of the label, 0..1; 0 where there is no score.
-        probability: P(FAKE) after calibration, 0..1; -1 where there is no score.
-        logit: the network's output before calibration.
-        in_domain: whether the image is like those that the model was trained and measured on.
-        verdict: "likely generated", "likely real" or "uncertain"; out of domain it is "uncertain".
-        reason: why the image is out of domain, else "".
-        width, height: pixels, as the file's header states them; 0 where it could not be read.
-        error: why there is no score, else "".
-    """
-
-    file: str
-    label: str
-    confidence: float
-    probability: float
-    logit: float
-    in_domain: bool
-    verdict: str
-    reason: str
-    width: int
-    height: int
-    error: str
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class Explanation:
-    """A prediction, and where in the image the evidence for its label lies.
-
-    Attributes:
-        prediction: Prediction.
-        heatmap: float32 [h, w], 0..1. Grad-CAM of the label; all 0 where there is no score.
-    """
-
-    prediction: Prediction
-    heatmap: np.ndarray
 
 
 class Detector:
@@ -120,45 +77,72 @@ class Detector:
         """Load a model, or connect to a server that has one.
 
         Args:
-            model: path of a SavedModel, or of a folder of numbered versions (the highest is taken).
-                Or a `.tflite` of `deepfake-tf export --litert`, with its `.json` beside it. None takes
-                DEEPFAKE_TF_MODEL from the environment, else the model that ships.
+            model: path of a bundle, which `deepfake-tf export` writes; of a SavedModel, or of a folder of numbered
+                versions (the highest is taken); of a `.tflite` with its `.json` beside it; or of a folder of bundles,
+                of which the size of each image chooses one. None takes DEEPFAKE_TF_MODEL from the environment, else
+                the models that ship.
             url: score there instead: "http://HOST:8501" (REST) or "grpc://HOST:8500", of TensorFlow
                 Serving or of `deepfake-tf serve`.
             version: with `url`, the number of the version to ask for; None takes the highest.
             label: with `url`, the label of the version to ask for, such as "stable".
             engine: without `url`, what runs the model: "saved_model" (TensorFlow); "litert" or "openvino" (the
-                `.tflite`; neither loads TensorFlow); or "auto": TensorFlow or LiteRT, as `model` is for; where that
-                leaves a choice, TensorFlow if it is installed. An installed wheel ships the `.tflite` alone.
+                `.tflite` files; neither loads TensorFlow); or "auto": TensorFlow or LiteRT, as `model` is for; where
+                that leaves a choice, TensorFlow if it is installed. An installed wheel ships the `.tflite` alone.
 
         Raises:
             FileNotFoundError, ValueError: no model there, or not one of ours; says what was tried.
             ImportError: what the engine needs is not installed.
             RuntimeError: a SavedModel, in a process that was forked from one that had loaded one.
         """
-        self._engine: Any
+        self._engine: Engine
         self._arguments: dict[str, Any]  # with which a copy in another process is made
         self._process = os.getpid()
-        self.model_dir: Path | None = None
+        self.model_dir: Path | None = None  # of the first of the detectors at hand
+        self._cards: dict[str, dict[str, Any]] = {}
+        self._admits = False  # whether the engine brings images into the form that all engines take alike by itself
         if url is not None:
+            from deepfake_tf.engines.gateway import GatewayEngine
             from deepfake_tf.engines.tf_serving import connect
 
             self._arguments = {"url": url, "version": version, "label": label}
-            self._engine = connect(url, version=version, label=label)
+            connected = connect(url, version=version, label=label)
+            # A gateway says itself who judged; a model server has this one model under that name.
+            says_who = isinstance(connected, GatewayEngine)
+            self._engine = connected if says_who else ChoosingEngine({SPEC.name: lambda: connected})
         else:
-            self.model_dir = find_model(model, engine)
-            self._arguments = {"model": self.model_dir.absolute(), "engine": engine}
-            self._engine = _load(self.model_dir, engine)
+            models = find_models(model, engine)
+            self.model_dir = next(iter(models.values()))
+            self._cards = {name: read_card(path) for name, path in models.items()}
+            self._arguments = {"model": self.model_dir.absolute() if len(models) == 1 else model, "engine": engine}
+            self._admits = all(not is_saved_model(path) for path in models.values())
+            choosing = ChoosingEngine({name: functools.partial(_load, path, engine) for name, path in models.items()})
+            if len(models) == 1:  # what is wrong with it is told here
+                choosing.engine(next(iter(models)))
+            self._engine = choosing
 
     def __reduce__(self):
         return functools.partial(type(self), **self._arguments), ()
 
     @property
     def card(self) -> dict[str, Any]:
-        """The model card: data, split, metrics, threshold, temperature, band; empty behind a `url`."""
-        return read_card(self.model_dir) if self.model_dir else {}
+        """The model card: data, split, metrics, threshold, temperature, band; empty behind a `url`.
 
-    def predict(self, images: Image | Sequence[Image]) -> Any:
+        Of the first detector, where there are several; see `cards`.
+        """
+        return next(iter(self._cards.values()), {})
+
+    @property
+    def cards(self) -> dict[str, dict[str, Any]]:
+        """The model card of each detector by its name."""
+        return dict(self._cards)
+
+    @overload
+    def predict(self, images: Sequence[Image]) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, images: Image) -> Prediction: ...
+
+    def predict(self, images: Image | Sequence[Image]) -> Prediction | list[Prediction]:
         """Score one image, or a list of them.
 
         Returns:
@@ -177,8 +161,14 @@ class Detector:
             for index, (file, error) in enumerate(batch):
                 yield _prediction(rows, index, file, error)
 
-    def explain(self, images: Image | Sequence[Image]) -> Any:
-        """Score like `predict`, with a Grad-CAM heat map each.
+    @overload
+    def explain(self, images: Sequence[Image]) -> list[Explanation]: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def explain(self, images: Image) -> Explanation: ...
+
+    def explain(self, images: Image | Sequence[Image]) -> Explanation | list[Explanation]:
+        """Score like `predict`, with a heat map each.
 
         Returns:
             An `Explanation`, or a list of them in the order of the images.
@@ -204,7 +194,10 @@ class Detector:
 
         def score(batch):
             read = [self._read(image) for image in batch]
-            rows, errors = self._call(engine_call, [encoded for encoded, _, _ in read])
+            encoded = [encoded for encoded, _, _ in read]
+            if isinstance(self._engine, ChoosingEngine):  # a model that cannot be loaded is no fault of the images
+                self._engine.load_for(encoded)
+            rows, errors = self._call(engine_call, encoded)
             return rows, [(file, error or other) for (_, file, error), other in zip(read, errors)]
 
         if isinstance(images, Sequence) and len(images) <= batch_size:
@@ -238,11 +231,11 @@ class Detector:
         from deepfake_tf.reading import admission
 
         try:
-            return admission.admit(encoded, well_formed=not getattr(self._engine, "ADMITS", False))
+            return admission.admit(encoded, well_formed=not self._admits)
         except Exception as error:
             return b"", unexpected(error)
 
-    def _call(self, engine_call: Any, encoded: list[bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
+    def _call(self, engine_call: _Call, encoded: list[bytes]) -> tuple[Rows, list[str]]:
         """The engine's arrays, and for each image the error that it alone could not be scored for."""
         parts = [self._call_once(engine_call, batch) for batch in _split(encoded)]
         if len(parts) == 1:
@@ -250,7 +243,7 @@ class Detector:
         rows = {name: np.concatenate([rows[name] for rows, _ in parts]) for name in parts[0][0]}
         return rows, [error for _, errors in parts for error in errors]
 
-    def _call_once(self, engine_call: Any, encoded: list[bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
+    def _call_once(self, engine_call: _Call, encoded: list[bytes]) -> tuple[Rows, list[str]]:
         try:
             return engine_call(encoded), [""] * len(encoded)
         except Exception as error:
@@ -260,89 +253,13 @@ class Detector:
                 return engine_call([b""]), [unexpected(error)]  # which raises where the engine itself is broken
         return self._call_one_by_one(engine_call, encoded)
 
-    def _call_one_by_one(self, engine_call: Any, encoded: list[bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
+    def _call_one_by_one(self, engine_call: _Call, encoded: list[bytes]) -> tuple[Rows, list[str]]:
         parts = [self._call_once(engine_call, [image]) for image in encoded]
         rows = {name: np.concatenate([rows[name] for rows, _ in parts]) for name in parts[0][0]}
         return rows, [error for _, errors in parts for error in errors]
 
 
-def find_model(model: str | os.PathLike[str] | None = None, engine: str = "saved_model") -> Path:
-    """The folder of the SavedModel, or the `.tflite` file, to load; see `Detector.__init__`."""
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}. Received: engine={engine!r}")
-    root = Path(model or os.environ.get("DEEPFAKE_TF_MODEL") or shipped_folder() / "deepfake")
-    is_file = root.suffix == LITERT_SUFFIX
-    file = root if is_file else root.with_name(root.name + LITERT_SUFFIX)
-    saved_model = None if is_file else _find_saved_model(root)
-    if engine == "auto":
-        runs_saved_model = saved_model is not None and _is_installed("tensorflow")
-        engine = "litert" if is_file or (file.is_file() and not runs_saved_model) else "saved_model"
-    if engine in ("litert", "openvino"):
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"No LiteRT model {file}. Name one with --model or DEEPFAKE_TF_MODEL, or make one with: deepfake-tf "
-                f"export RUN_DIR --output DIR --litert DIR"
-            )
-        return file
-    if saved_model is None:
-        light = f"; the light model {file} is there, which this does not take" if file.is_file() else ""
-        raise FileNotFoundError(
-            f"No SavedModel in {root} (neither saved_model.pb nor numbered version folders{light}). Name one with "
-            f"--model or DEEPFAKE_TF_MODEL, or make one with: deepfake-tf export RUN_DIR --output DIR"
-        )
-    return saved_model
-
-
-def _find_saved_model(root: Path) -> Path | None:
-    """The folder itself, or its highest version."""
-    if (root / "saved_model.pb").is_file():
-        return root
-    versions = [path for path in root.glob("*") if path.name.isdigit() and (path / "saved_model.pb").is_file()]
-    return max(versions, key=lambda path: int(path.name), default=None)
-
-
-def read_card(model_dir: Path) -> dict[str, Any]:
-    """The model card that travels in a SavedModel or beside a `.tflite`; empty where there is none."""
-    if model_dir.suffix == LITERT_SUFFIX:
-        from deepfake_tf.engines.tflite import read_description
-
-        return read_description(model_dir).get("card", {})
-    file = model_dir / MODEL_CARD
-    return json.loads(file.read_text()) if file.is_file() else {}
-
-
-def engine_class(engine: str) -> Any:
-    """The class that runs a SavedModel's folder ("saved_model"), or a `.tflite` ("litert", "openvino").
-
-    Raises:
-        ImportError: what it needs is not installed.
-    """
-    check_engine(engine)
-    _, _, module, name = _ENGINE_CLASSES[engine]
-    return getattr(importlib.import_module(f"deepfake_tf.engines.{module}"), name)
-
-
-def check_engine(engine: str) -> None:
-    """Whether what an engine needs is installed; nothing is loaded.
-
-    Raises:
-        ImportError: it is not. The message names the remedy.
-    """
-    package, extra, _, _ = _ENGINE_CLASSES[engine]
-    if not _is_installed(package):
-        raise ImportError(
-            f"The engine {engine} needs {package}, which is not installed: pip install 'deepfake-tf[{extra}]'"
-        )
-
-
-def engine_of(model: Path, engine: str = "auto") -> str:
-    """The engine that runs what `find_model` found for `engine`."""
-    if model.suffix != LITERT_SUFFIX:
-        return "saved_model"
-    return "openvino" if engine == "openvino" else "litert"
-
-
-def _load(model: Path, engine: str) -> Any:
+def _load(model: Path, engine: str) -> Engine:
     engine = engine_of(model, engine)
     if engine == "saved_model":
         _check_not_forked(_process_of_tensorflow())
@@ -369,14 +286,11 @@ def _check_not_forked(process: int) -> None:
         )
 
 
-def _is_installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
-
-
-def _prediction(rows: dict[str, np.ndarray], index: int, file: str, error: str) -> Prediction:
+def _prediction(rows: Rows, index: int, file: str, error: str) -> Prediction:
     text = lambda name: rows[name][index].decode()
     return Prediction(
         file=file,
+        detector=text("detector") if not error else "",
         label=text("label") if not error else LABEL_INVALID,
         confidence=float(rows["confidence"][index]),
         probability=float(rows["probability"][index]),

@@ -80,7 +80,7 @@ class GatewayEngine:
             raise ValueError("At least one encoded image is needed. Received: none")
         ask = lambda image: with_retries(lambda: self._post(image, explain), self._retries)
         rows = list(self._threads.map(ask, encoded))
-        names = [*_NO_SCORE, "error"]
+        names = ["detector", *_NO_SCORE, "error"]
         if explain:
             names.append("heatmap")
             shape = next((np.shape(row["heatmap"]) for row in rows if "heatmap" in row), (1, 1))
@@ -98,11 +98,11 @@ class GatewayEngine:
             headers={"Content-Type": "application/octet-stream"},
         )
         if answer.status_code in _IMAGE_ERRORS and message:
-            return {**_NO_SCORE, "error": message}
+            return {"detector": "", **_NO_SCORE, "error": message}
         if 400 <= answer.status_code < 500:
             raise ValueError(f"{self.url} refused the request ({answer.status_code}): {message}")
         if not answer.ok or not _NO_SCORE.keys() <= answered.keys():
             raise ConnectionError(
                 f"{self.url} does not answer like the upload gateway ({answer.status_code}): {message}"
             )
-        return {**answered, "error": ""}
+        return {"detector": "", **answered, "error": ""}  # gateways of earlier releases do not say

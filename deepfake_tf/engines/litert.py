@@ -1,17 +1,15 @@
-"""The light engine: a `.tflite` file, run by LiteRT."""
+"""The light engine: `.tflite` files, run by LiteRT."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from deepfake_tf.engines.tflite import TFLiteEngine
-
-SIGNATURE = "serving_default"
+from deepfake_tf.engines.tflite import Arrays, Network, TFLiteEngine, concatenated
 
 
 class LiteRTEngine(TFLiteEngine):
@@ -22,21 +20,26 @@ class LiteRTEngine(TFLiteEngine):
     LOGIT_TOLERANCE = 0.2
     REMEDY = "Use another engine: --engine openvino or saved_model; or a float32 file of deepfake-tf export --litert."
 
-    def _load(self, model_file: Path, num_threads: int) -> tuple[list[str], list[str]]:
-        self._interpreter = Interpreter(model_path=str(model_file), num_threads=num_threads)
-        self._interpreter.allocate_tensors()
-        self._lock = threading.Lock()  # one interpreter serves one caller at a time
-        signature = self._interpreter.get_signature_list().get(SIGNATURE)
-        if signature is None:
-            return [], []
-        self._runner = self._interpreter.get_signature_runner(SIGNATURE)
-        inputs = [
-            f"{name} {np.dtype(tensor['dtype']).name} {[int(length) for length in tensor['shape'][1:]]}"
-            for name, tensor in self._runner.get_input_details().items()
-        ]
-        return inputs, list(signature["outputs"])
+    def _load(self, files: Sequence[Path], num_threads: int) -> None:
+        self._network = self._chain(files, lambda file: _open(file, num_threads))
 
-    def _run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    def _run(self, pixels: np.ndarray) -> Arrays:
         with self._lock:  # an image at a time: memory stays that of one, and the tensors need no new plan
-            results = [self._runner(pixels=image[None]) for image in pixels]
-        return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
+            return concatenated([self._network.run(image[None]) for image in pixels])
+
+
+def _open(file: Path, num_threads: int) -> Network:
+    interpreter = Interpreter(model_path=str(file), num_threads=num_threads)
+    interpreter.allocate_tensors()
+    signatures = interpreter.get_signature_list()
+    if len(signatures) != 1:
+        details = interpreter.get_input_details()
+        return Network({tensor["name"]: _kind(tensor) for tensor in details}, (), lambda arrays: {})
+    [(name, signature)] = signatures.items()
+    runner = interpreter.get_signature_runner(name)
+    inputs = {tensor_name: _kind(tensor) for tensor_name, tensor in runner.get_input_details().items()}
+    return Network(inputs, signature["outputs"], lambda arrays: runner(**arrays))
+
+
+def _kind(tensor: dict) -> str:
+    return f"{np.dtype(tensor['dtype']).name} {[int(length) for length in tensor['shape'][1:]]}"

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepfake_tf.decision.known_image import KNOWN_LOGIT, check_known_image
-from deepfake_tf.engines.detector import read_card
+from deepfake_tf.detectors.bundle import read_card
 from deepfake_tf.engines.tensorflow_messages import without_node_names
 
 LOGIT_TOLERANCES = {"float32": 0.1, "bfloat16": 0.5}  # of the known image, by what the network is stored in

@@ -1,224 +1,189 @@
-"""What the engines of a `.tflite` file share: reading images by Pillow, deciding by NumPy; TensorFlow is not imported.
+"""What the engines of a light model share: reading images by Pillow, deciding by NumPy; TensorFlow is not imported.
 
-They differ in what runs the network: `litert_engine` and `openvino_engine`.
+They differ in what runs a `.tflite` file: `engines.litert` and `engines.openvino`.
 """
 
 from __future__ import annotations
 
 import abc
-import hashlib
-import json
+import dataclasses
 import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from deepfake_tf.contract import (
-    LABEL_INVALID,
-    LABEL_NAMES,
-    REASON_UNLIKE,
-    VERDICT_GENERATED,
-    VERDICT_REAL,
-    VERDICT_UNCERTAIN,
-    reason_for_size,
-)
-from deepfake_tf.decision.known_image import KNOWN_LOGIT, check_known_image
-from deepfake_tf.detectors.cifake import IMAGE_SIZE
-from deepfake_tf.reading.pillow_reader import ReadImage, read_image
-from deepfake_tf.writing import part_of
+from deepfake_tf.contract import Rows
+from deepfake_tf.decision.known_image import check_known_image
+from deepfake_tf.decision.verdict import decide
+from deepfake_tf.detectors.bundle import read_bundle
+from deepfake_tf.reading.pillow_reader import read_image
 
-INPUT_SHAPE = (1, IMAGE_SIZE, IMAGE_SIZE, 3)
-INPUT = f"pixels uint8 {list(INPUT_SHAPE[1:])}"
-OUTPUTS = frozenset(("probability", "heatmap", "logit", "distance"))
-MOST_THREADS = 4  # more help a network of this size little
+OUTPUTS = frozenset(("heatmap", "logit", "distance"))  # of the last file
+MOST_THREADS = 4  # more help networks of this size little
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """One `.tflite` file, loaded.
+
+    Attributes:
+        inputs: name -> what it takes but for the batch, such as "uint8 [224, 224, 3]".
+        outputs: names.
+        run: arrays [1, ...] by the names of the inputs -> arrays [1, ...] by those of the outputs; one call at a time.
+    """
+
+    inputs: Mapping[str, str]
+    outputs: Sequence[str]
+    run: Callable[[Arrays], Arrays]
+
+
+class Chain:
+    """Networks that are run one after the other, each on outputs of those before it; one call at a time."""
+
+    def __init__(self, networks: Sequence[Network]):
+        self._networks = networks
+
+    def run(self, pixels: np.ndarray) -> Arrays:
+        """uint8 [1, side, side, 3] -> the outputs of the last network."""
+        found: Arrays = {"pixels": pixels}
+        for network in self._networks:
+            outputs = network.run({name: found[name] for name in network.inputs})
+            found |= outputs
+        return outputs
 
 
 class TFLiteEngine(abc.ABC):
-    """Holds a `.tflite` file of `deepfake_tf.export.litert` and answers like `SavedModelEngine`.
+    """Holds the light model of a bundle and answers like `SavedModelEngine`.
 
     Attributes:
-        description: dict. The JSON beside the file: decision, domain, model card.
+        bundle: Bundle. What its description says.
         LIBRARY: str. What runs the network, with its version.
         LOGIT_TOLERANCE: float. What the known image's logit may be off by.
         REMEDY: str. What to do where it is off by more.
 
     Raises:
-        FileNotFoundError: the file, or the JSON beside it, is missing.
-        ValueError: the file is damaged, no LiteRT model, or not one of ours; or the library computes it wrongly on
-            this machine.
+        FileNotFoundError: a file, or the description, is missing.
+        ValueError: a file is damaged, no LiteRT model, or not one of ours; or the library computes it wrongly on this
+            machine.
     """
 
-    ADMITS = True  # it brings images into the form that all engines take alike by itself
     LIBRARY: str
     LOGIT_TOLERANCE: float
     REMEDY: str
 
-    def __init__(self, model_file: str | os.PathLike[str], num_threads: int | None = None):
-        """Load a model.
+    def __init__(self, model: str | os.PathLike[str], num_threads: int | None = None):
+        """Load a light model.
 
         Args:
-            model_file: path of the `.tflite`; the JSON of the same name stands beside it.
+            model: path of a bundle, or of a `.tflite` with its `.json` beside it.
             num_threads: int. None takes as many as there are processors, at most `MOST_THREADS`.
         """
-        model_file = Path(model_file)
-        self.description = read_description(model_file)
-        try:
-            inputs, outputs = self._load(model_file, num_threads or min(os.cpu_count() or 1, MOST_THREADS))
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{model_file} is no LiteRT model: {' '.join(str(error).split())}") from error
-        if inputs != [INPUT] or not set(outputs) >= OUTPUTS:
-            raise ValueError(
-                f"{model_file} is not a model of deepfake-tf export --litert: it must read {INPUT} and return "
-                f"{', '.join(sorted(OUTPUTS))}. Received: {', '.join(inputs)} -> {', '.join(outputs) or 'no signature'}"
-            )
+        model = Path(model)
+        self.bundle = read_bundle(model)
+        side = self.bundle.spec.view_side
+        self.pixels_shape = (side, side, 3)  # of one image that the network reads
+        self._view = self.bundle.spec.pillow_view
+        self._lock = threading.Lock()  # a network serves one caller at a time
+        self._load(self.bundle.light, num_threads or min(os.cpu_count() or 1, MOST_THREADS))
         batch_sizes = (1, 2 * self._side_by_side())  # images side by side take another way than one
-        expected, logits_of = self.description.get(KNOWN_LOGIT), lambda images: self.predict(images)["logit"]
-        check_known_image(logits_of, expected, self.LOGIT_TOLERANCE, batch_sizes, self.LIBRARY, model_file, self.REMEDY)
+        score = lambda images: self.predict(images)["logit"]
+        known = self.bundle.known_logit
+        check_known_image(score, known, self.LOGIT_TOLERANCE, batch_sizes, self.LIBRARY, model, self.REMEDY)
 
-    def predict(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
+    def predict(self, encoded: list[bytes]) -> Rows:
         """N encoded images -> the rows of the score contract, an array [N] each; strings are bytes."""
         rows = self._score(encoded)
         del rows["heatmap"]
         return rows
 
-    def explain(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
+    def explain(self, encoded: list[bytes]) -> Rows:
         """The same, and `heatmap` float32 [N, h, w], 0..1."""
         return self._score(encoded)
 
-    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, pixels: np.ndarray) -> Arrays:
         """The network alone.
 
         Args:
-            pixels: uint8 [N, 224, 224, 3], RGB 0..255.
+            pixels: uint8 [N, side, side, 3], RGB 0..255.
 
         Returns:
-            `probability`, `logit` and `distance`, float32 [N, 1], and `heatmap`, float32 [N, h, w].
+            `logit` and `distance`, float32 [N, 1], and `heatmap`, float32 [N, h, w]; and what else the file returns.
 
         Raises:
             ValueError: another shape or type.
         """
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != INPUT_SHAPE[1:]:
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != self.pixels_shape:
             raise ValueError(
-                f"pixels must be uint8 [N, {', '.join(map(str, INPUT_SHAPE[1:]))}]. "
+                f"pixels must be uint8 [N, {', '.join(map(str, self.pixels_shape))}]. "
                 f"Received: {pixels.dtype} {list(pixels.shape)}"
             )
         return self._run(pixels)
 
     @abc.abstractmethod
-    def _load(self, model_file: Path, num_threads: int) -> tuple[list[str], list[str]]:
-        """Prepare `_run`.
-
-        Returns:
-            The inputs, written as `INPUT`, and the names of the outputs.
-
-        Raises:
-            ValueError, RuntimeError: the file is no model.
-        """
+    def _load(self, files: Sequence[Path], num_threads: int) -> None:
+        """Prepare `_run`."""
 
     @abc.abstractmethod
-    def _run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    def _run(self, pixels: np.ndarray) -> Arrays:
         """`run`, of pixels that were checked; may be called by several threads at once."""
 
     def _side_by_side(self) -> int:
         """How many images are computed at the same time."""
         return 1
 
-    def _score(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
-        images = [read_image(image_bytes) for image_bytes in encoded]
-        blank = np.zeros(INPUT_SHAPE[1:], np.uint8)
+    def _chain(self, files: Sequence[Path], open_file: Callable[[Path], Network]) -> Chain:
+        """Load files that are run one after the other.
+
+        Raises:
+            ValueError: one is no model, or not one that fits here.
+        """
+        networks: list[Network] = []
+        known = {"pixels": f"uint8 {list(self.pixels_shape)}"}
+        for file in files:
+            try:
+                network = open_file(file)
+            except (ValueError, RuntimeError) as error:
+                raise ValueError(f"{file} is no LiteRT model: {' '.join(str(error).split())}") from error
+            is_last = file == files[-1]
+            first_wrong = not networks and network.inputs != known
+            if (
+                first_wrong
+                or not set(network.inputs) <= set(known)
+                or (is_last and not set(network.outputs) >= OUTPUTS)
+            ):
+                wanted = " and ".join(f"{name} {kind}".rstrip() for name, kind in known.items())
+                inputs = ", ".join(f"{name} {kind}" for name, kind in network.inputs.items())
+                returns = f" and return {', '.join(sorted(OUTPUTS))}" if is_last else ""
+                raise ValueError(
+                    f"{file} is not a model of deepfake-tf export: it must read {wanted}{returns}. "
+                    f"Received: {inputs or 'no inputs'} -> {', '.join(network.outputs) or 'no signature'}"
+                )
+            known |= dict.fromkeys(network.outputs, "")
+            networks.append(network)
+        return Chain(networks)
+
+    def _score(self, encoded: list[bytes]) -> Rows:
+        images = [read_image(image_bytes, self._view) for image_bytes in encoded]
+        blank = np.zeros(self.pixels_shape, np.uint8)
         # An image without pixels keeps its row; so does an empty request, cut off again.
         pixels = [blank if image.pixels is None else image.pixels for image in images] or [blank]
         outputs = {name: output[: len(images)] for name, output in self.run(np.stack(pixels)).items()}
-        return decide(images, outputs, self.description)
-
-
-def decide(
-    images: list[ReadImage], outputs: dict[str, np.ndarray], description: dict[str, Any]
-) -> dict[str, np.ndarray]:
-    """From the network's outputs to the rows of the score contract; the twin of the exported graph's.
-
-    Args:
-        images: N of them, as read.
-        outputs: of `TFLiteEngine.run`, for N images.
-        description: the JSON beside the model: `decision` and `domain`.
-
-    Returns:
-        The outputs of the SavedModel's signature `explain`: an array [N] a field, strings as bytes, and
-        `heatmap` float32 [N, h, w].
-    """
-    probability, logit = outputs["probability"][:, 0], outputs["logit"][:, 0]
-    is_valid = np.array([not image.error for image in images], bool)
-    reasons = [_reason(image, distance, description["domain"]) for image, distance in zip(images, outputs["distance"])]
-    in_domain = is_valid & np.array([not reason for reason in reasons], bool)
-    is_fake = probability >= np.float32(description["decision"]["threshold"])
-    low, high = (np.float32(limit) for limit in description["decision"]["uncertain_band"])
-    verdict = np.where(is_fake, VERDICT_GENERATED, VERDICT_REAL)
-    verdict = np.where((probability > low) & (probability < high), VERDICT_UNCERTAIN, verdict)
-    real, fake = LABEL_NAMES
-    zero = np.float32(0)
-    return {
-        "label": _as_bytes(np.where(is_valid, np.where(is_fake, fake, real), LABEL_INVALID)),
-        "verdict": _as_bytes(np.where(in_domain, verdict, VERDICT_UNCERTAIN)),
-        "reason": _as_bytes([reason if valid else "" for reason, valid in zip(reasons, is_valid)]),
-        "error": _as_bytes([image.error for image in images]),
-        "confidence": np.where(is_valid, np.where(is_fake, probability, 1 - probability), zero),
-        "probability": np.where(is_valid, probability, np.float32(-1)),
-        "logit": np.where(is_valid, logit, zero),
-        "in_domain": in_domain,
-        "width": np.array([image.width for image in images], np.int32),
-        "height": np.array([image.height for image in images], np.int32),
-        "heatmap": outputs["heatmap"] * is_valid[:, None, None].astype(np.float32),
-    }
-
-
-def read_description(model_file: Path) -> dict[str, Any]:
-    """The JSON beside a `.tflite`; where an export was cut between the two files, the one that it had ready.
-
-    Raises:
-        FileNotFoundError: one of the two is missing.
-        ValueError: the JSON is not one of ours, or describes another file.
-    """
-    file = _json_beside(model_file)
-    candidates = [candidate for candidate in (file, part_of(file)) if candidate.is_file()]
-    if not (model_file.is_file() and candidates):
-        raise FileNotFoundError(
-            f"{file if model_file.is_file() else model_file} does not exist. The light engine needs a .tflite and the "
-            f".json beside it; make both with: deepfake-tf export RUN_DIR --output DIR --litert DIR"
+        rows = decide(
+            outputs["logit"][:, 0],
+            outputs["distance"][:, 0],
+            np.array([image.width for image in images], np.int32),
+            np.array([image.height for image in images], np.int32),
+            [image.error for image in images],
+            self.bundle.decision,
         )
-    digest = hashlib.sha256(model_file.read_bytes()).hexdigest()
-    for candidate in candidates:
-        if (description := _read_json(candidate))["sha256"] == digest:
-            return description
-    raise ValueError(
-        f"{model_file} is damaged, or not the file that {file.name} describes: its SHA-256 differs. Copy both files "
-        f"again, or make both with: deepfake-tf export RUN_DIR --output DIR --litert DIR"
-    )
+        is_valid = np.array([not image.error for image in images], np.float32)
+        return {**rows, "heatmap": outputs["heatmap"] * is_valid[:, None, None]}
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-        missing = {"sha256", "decision", "domain"} - set(description)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{file} is no JSON object: {error}") from error
-    if missing:
-        raise ValueError(f"{file} lacks {sorted(missing)}: it was not made by deepfake-tf export --litert")
-    return description
-
-
-def _json_beside(model_file: Path) -> Path:
-    return model_file.with_suffix(".json")
-
-
-def _reason(image: ReadImage, distance: np.ndarray, domain: dict[str, Any]) -> str:
-    """Why an image is out of domain, or empty."""
-    low, high = domain["sides_accepted"]
-    if min(image.width, image.height) < low or max(image.width, image.height) > high:
-        return reason_for_size(f"{image.width} x {image.height}", *domain["sides_seen_in_training"])
-    return REASON_UNLIKE if distance[0] > domain["mahalanobis_threshold"] else ""
-
-
-def _as_bytes(texts: Any) -> np.ndarray:
-    """object [N] of UTF-8 bytes, as TensorFlow hands strings out."""
-    return np.array([str(text).encode() for text in texts], object)
+def concatenated(results: Sequence[Arrays]) -> Arrays:
+    """Outputs for one image each -> those for all, in their order."""
+    return {name: np.concatenate([result[name] for result in results]) for name in results[0]}

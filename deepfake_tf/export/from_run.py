@@ -17,24 +17,16 @@ import deepfake_tf
 from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
-from deepfake_tf.decision.calibration import (
-    BAND_ACCURACY,
-    DOMAIN_PERCENTILE,
-    FOLDS,
-    Calibration,
-    Domain,
-    cross_fit,
-    fit_calibration,
-    fit_domain,
-)
-from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
+from deepfake_tf.decision.calibration import BAND_ACCURACY, FOLDS, Calibration, cross_fit, fit_calibration
+from deepfake_tf.decision.domain import DOMAIN_PERCENTILE, Domain, fit_domain, roughness
+from deepfake_tf.decision.known_image import KNOWN_LOGIT
+from deepfake_tf.detectors.bundle import read_card
+from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD, SPEC
 from deepfake_tf.detectors.cifake.config import TrainingConfig
-from deepfake_tf.engines.detector import read_card
 from deepfake_tf.evaluation import report
 from deepfake_tf.export.folding import fold_batch_norm
-from deepfake_tf.export.graph import network_with_features
-from deepfake_tf.export.litert import export_litert, export_litert_of_savedmodel, square_pixels
-from deepfake_tf.export.savedmodel import export_recalibrated, export_savedmodel, freeze, roughness
+from deepfake_tf.export.litert import export_litert, export_litert_of_savedmodel, square_pixels, write_light_model
+from deepfake_tf.export.savedmodel import export_recalibrated, export_savedmodel, exported_of, freeze, read_exported
 from deepfake_tf.networks import build_model, flip_averaged, with_features
 from deepfake_tf.progress import progress_bar
 from deepfake_tf.text import plural, printable
@@ -61,7 +53,8 @@ def export_run(
     Args:
         run_dir: str or Path. Filled by `deepfake_tf.training.loop.train`.
         examples: Examples. The source that the run was trained on.
-        output: str or Path. The version's folder, such as `saved_model/deepfake/1`.
+        output: str or Path. The SavedModel's folder. A numbered one, such as `saved_model/deepfake/1`, is a version in
+            a bundle, whose light model and description are written too.
         litert: str, Path or None. A folder for `.tflite` files too, in four variants; see `export_litert`.
         flip_averaging: bool. Average over each image and its mirror image, at twice the cost; see `flip_averaged`.
         precision: "float32", or "bfloat16": half the size, and faster on processors with bfloat16 arithmetic. The
@@ -105,6 +98,8 @@ def export_run(
         exact, _, _ = _run_network(freeze(with_features(model)), validation_images, "measuring in float32")
         card["against_float32"] = _compare(labels, logits, exact, calibration)
     export_savedmodel(model, calibration, domain, card, output, _warmup_images(validation), precision)
+    if is_version(output):
+        write_light_model(exported_of(model, domain), calibration, card, Path(output).parent)
     if litert is not None:
         representative = sample_images.take(_spread(len(sample_images)))
         export_litert(model, calibration, domain, card, square_pixels(representative), litert)
@@ -118,7 +113,8 @@ def recalibrate(model_dir: str | Path, examples: Examples, output: str | Path) -
         model_dir: str or Path. Written by `export_run`.
         examples: Examples. The source that it was trained on: its validation split, as the model card states it, is
             what is measured.
-        output: str or Path. The version's folder; may be `model_dir`.
+        output: str or Path. As of `export_run`; may be `model_dir`. The light model of a bundle follows where
+            the network is stored in float32.
 
     Returns:
         The model card.
@@ -138,11 +134,20 @@ def recalibrate(model_dir: str | Path, examples: Examples, output: str | Path) -
             f"These are not the data that {model_dir} was trained on: its validation split has "
             f"{card['data']['validation']}. Received: {validation.examples.counts()}"
         )
-    logits, _, _ = _run_network(network_with_features(model_dir), validation, "measuring validation images")
+    exported = read_exported(model_dir)
+    logits, _, _ = _run_network(exported.network, validation, "measuring validation images")
     calibration = fit_calibration(validation.examples.labels, logits)
-    card |= _measured(calibration, logits, validation) | _provenance()
+    card = {"detector": SPEC.name, **card, **_measured(calibration, logits, validation), **_provenance()}
+    card.pop(KNOWN_LOGIT, None)
     export_recalibrated(model_dir, calibration, card, output, _warmup_images(validation.examples))
+    if is_version(output) and card.get("precision", "float32") == "float32":
+        write_light_model(exported, calibration, card, Path(output).parent)
     return card
+
+
+def is_version(output: str | Path) -> bool:
+    """Whether a SavedModel's folder is a numbered version, so that the folder around it is a bundle."""
+    return Path(output).absolute().name.isdigit()
 
 
 def export_variants(model_dir: str | Path, examples: Examples, output: str | Path) -> dict[str, Path]:
@@ -250,6 +255,7 @@ def _model_card(
     validation: DecodedImages,
 ) -> dict:
     return {
+        "detector": SPEC.name,
         "model": config.model,
         "labels": {name: label for label, name in enumerate(LABEL_NAMES)},
         "input": {

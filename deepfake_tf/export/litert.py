@@ -5,12 +5,12 @@ What decides is kept in float in all of them: eight bits are enough for the conv
 probability, a heat map or a Mahalanobis distance. Selective quantisation, as in
 https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_debugger.
 
-A JSON file beside each `.tflite` holds what an application needs to know; a copy travels in the file.
+A JSON file beside each `.tflite` holds what an application needs to know, in the form of a bundle's `detector.json`; a
+copy travels in the file.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Callable
@@ -26,18 +26,20 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
-from deepfake_tf.decision.calibration import Calibration, Domain
+from deepfake_tf.decision import tensorflow_verdict
+from deepfake_tf.decision.calibration import Calibration
+from deepfake_tf.decision.domain import Domain, decision_of, distance_of
 from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
-from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
-from deepfake_tf.engines.detector import read_card
-from deepfake_tf.export.graph import network_with_features, read_head
-from deepfake_tf.export.savedmodel import domain_of_savedmodel, freeze, roughness
-from deepfake_tf.networks import HEAD_LAYER, with_features
+from deepfake_tf.decision.verdict import Decision
+from deepfake_tf.detectors.bundle import DESCRIPTION, read_card, write_bundle
+from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD, SPEC
+from deepfake_tf.export.savedmodel import Exported, exported_of, read_exported
 from deepfake_tf.reading import tensorflow_reader
 from deepfake_tf.reading.pillow_reader import read_image
-from deepfake_tf.writing import write_together
 
 VARIANTS = ("float32", "float16", "dynamic_int8", "int8")
+SHIPPED_VARIANT = "dynamic_int8"  # of a bundle
+LIGHT_MODEL = "network.tflite"  # in a bundle
 OUTPUTS = ("probability", "heatmap", "logit", "distance")  # in this order in the file
 METADATA_NAME = "deepfake_tf"  # of the JSON inside the file; the standard writer, tflite-support, is no longer kept
 _DECISION_SCOPE = "decision"  # the name scope of all that stays in float
@@ -72,8 +74,7 @@ def export_litert(
         ValueError: an unknown variant, images of another shape or type, or a network's side that does not divide 224.
     """
     _check(representative, variants)
-    kernel, bias = model.get_layer(HEAD_LAYER).get_weights()
-    graph = MobileGraph(freeze(with_features(model)), kernel[:, 0], bias, calibration, domain)
+    graph = MobileGraph(exported_of(model, domain), calibration)
     return _write_variants(graph, card, representative, Path(output), variants)
 
 
@@ -94,17 +95,34 @@ def export_litert_of_savedmodel(
     Raises:
         ValueError: as of `export_litert`, or the SavedModel was not written by `deepfake-tf export`.
     """
-    model_dir = Path(model_dir)
     _check(representative, variants)
+    graph, card = _graph_of_savedmodel(Path(model_dir))
+    return _write_variants(graph, card, representative, Path(output), variants)
+
+
+def write_light_model(exported: Exported, calibration: Calibration, card: dict[str, Any], bundle: str | Path) -> None:
+    """Write the light model and the description of a bundle; those that are there are replaced.
+
+    Args:
+        exported: Exported, in float32.
+        calibration: Calibration.
+        card: JSON-able dict, the model card.
+        bundle: str or Path. The folder, such as `saved_model/deepfake`.
+    """
+    graph = MobileGraph(exported, calibration)
+    no_images = np.zeros((0, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)  # this variant measures no ranges
+    _write(graph, card, no_images, SHIPPED_VARIANT, Path(bundle) / DESCRIPTION, LIGHT_MODEL)
+
+
+def _graph_of_savedmodel(model_dir: Path) -> tuple[MobileGraph, dict[str, Any]]:
     card = read_card(model_dir)
     if missing := [key for key in ("decision", "domain") if key not in card]:
         raise ValueError(f"{model_dir} has no model card with {missing}: it was not made by deepfake-tf export")
     decision = card["decision"]
     band, intercept = tuple(decision["uncertain_band"]), decision.get("intercept", 0.0)
     calibration = Calibration(decision["temperature"], decision["threshold"], band, intercept)
-    domain = domain_of_savedmodel(model_dir)
-    graph = MobileGraph(network_with_features(model_dir), *read_head(model_dir), calibration, domain)
-    return _write_variants(graph, card, representative, Path(output), variants)
+    card = {key: value for key, value in card.items() if key != KNOWN_LOGIT}
+    return MobileGraph(read_exported(model_dir), calibration), card
 
 
 def _check(representative: np.ndarray, variants: tuple[str, ...]) -> None:
@@ -123,14 +141,23 @@ def _write_variants(
 ) -> dict[str, Path]:
     paths = {}
     for variant in variants:
-        description = _describe(graph.calibration, graph.domain, card, variant)
-        flatbuffer = _finish(_convert(graph, variant, representative), description)
-        description["sha256"] = hashlib.sha256(flatbuffer).hexdigest()
-        description[KNOWN_LOGIT] = _known_logit(flatbuffer)
         paths[variant] = output / f"deepfake_{variant}.tflite"
-        described = (json.dumps(description, indent=2) + "\n").encode()
-        write_together({paths[variant]: flatbuffer, paths[variant].with_suffix(".json"): described})
+        _write(graph, card, representative, variant, paths[variant].with_suffix(".json"), paths[variant].name)
     return paths
+
+
+def _write(
+    graph: MobileGraph,
+    card: dict[str, Any],
+    representative: np.ndarray,
+    variant: str,
+    description_file: Path,
+    name: str,
+) -> None:
+    """A light model of one file, and its description."""
+    description = _describe(graph.decision, card, variant)
+    flatbuffer = _finish(_convert(graph, variant, representative), description)
+    write_bundle(description_file, {**description, KNOWN_LOGIT: _known_logit(flatbuffer)}, {name: flatbuffer})
 
 
 def _known_logit(flatbuffer: bytes) -> float:
@@ -150,14 +177,11 @@ def square_pixels(images: DecodedImages) -> np.ndarray:
 class MobileGraph(tf.Module):
     """The way of an image from its resized pixels on; see `deepfake_tf.export.savedmodel`."""
 
-    def __init__(
-        self, network: Callable, kernel: np.ndarray, bias: np.ndarray, calibration: Calibration, domain: Domain
-    ):
-        """Of a network, float32 [N, 224, 224, 3] -> dict with `features` [N, h, w, C], and its head, [C] and [1]."""
+    def __init__(self, exported: Exported, calibration: Calibration):
         super().__init__()
-        self.calibration, self.domain = calibration, domain
-        self._network = network
-        self._kernel, self._bias = kernel, bias
+        self.decision, self._domain = decision_of(calibration, exported.domain), exported.domain
+        self._network = exported.network
+        self._kernel, self._bias = exported.head_kernel, exported.head_bias
 
     @tf.function
     def score(self, pixels):
@@ -167,25 +191,15 @@ class MobileGraph(tf.Module):
         with tf.name_scope(_DECISION_SCOPE):
             # Products and sums where matmul would do: the converter takes every matmul's weights to eight bits.
             evidence = tf.reduce_sum(features * self._kernel, axis=-1)
-            logit = tf.reduce_mean(evidence, axis=[1, 2])[:, None] + self._bias
-            probability = tf.sigmoid(logit / self.calibration.temperature + self.calibration.intercept)
-            towards_label = tf.where(probability >= self.calibration.threshold, 1.0, -1.0)
-            heatmap = tf.nn.relu(evidence * towards_label[:, None])
-            peak = tf.reduce_max(heatmap, axis=[1, 2], keepdims=True)
-            pooled = tf.reduce_mean(features, axis=[1, 2])
-            whitened = tf.reduce_sum(pooled[:, :, None] * self.domain.whitening, axis=1)
-            squared = [
-                tf.reduce_sum(tf.square(whitened - mean @ self.domain.whitening), axis=1, keepdims=True)
-                for mean in self.domain.means
-            ]
+            logit = tf.reduce_mean(evidence, axis=[1, 2]) + self._bias
+            probability = tensorflow_verdict.probability_of(logit, self.decision)
+            product = lambda vectors, matrix: tf.reduce_sum(vectors[:, :, None] * matrix, axis=1)
+            distance = distance_of(tf.reduce_mean(features, axis=[1, 2]), images, self._domain, product)
             return {
-                "probability": probability,
-                "heatmap": heatmap / tf.maximum(peak, np.finfo(np.float32).tiny),
-                "logit": logit,
-                "distance": tf.maximum(
-                    tf.sqrt(tf.minimum(*squared)),
-                    self.domain.threshold * roughness(images)[:, None] / self.domain.roughness_limit,
-                ),
+                "probability": probability[:, None],
+                "heatmap": tensorflow_verdict.heatmap_of(evidence, probability >= self.decision.threshold),
+                "logit": logit[:, None],
+                "distance": distance[:, None],
             }
 
 
@@ -279,18 +293,17 @@ def _store_large_floats_as_float16(model: schema.ModelT, graph: schema.SubGraphT
         graph.operators.insert(0, operator)
 
 
-def _describe(calibration: Calibration, domain: Domain, card: dict[str, Any], variant: str) -> dict[str, Any]:
-    side = IMAGE_SIZE
+def _describe(decision: Decision, card: dict[str, Any], variant: str) -> dict[str, Any]:
     return {
+        "detector": SPEC.name,
         "variant": variant,
         "labels": {name: label for label, name in enumerate(LABEL_NAMES)},
-        "input": {
-            "name": "pixels",
+        "view": {
+            "side": SPEC.view_side,
             "type": "uint8",
-            "shape": [1, side, side, 3],
             "colours": "RGB",
             "range": [0, 255],
-            "resize": "antialiased bilinear, aspect ratio not kept, rounded to whole grey levels",
+            "what": "the whole image, antialiased bilinear, aspect ratio not kept, rounded to whole grey levels",
         },
         "outputs": {
             "probability": "float32 [1, 1], 0..1: P(FAKE) after calibration",
@@ -298,16 +311,6 @@ def _describe(calibration: Calibration, domain: Domain, card: dict[str, Any], va
             "logit": "float32 [1, 1]: before calibration",
             "distance": "float32 [1, 1]: from the training data, by features (Mahalanobis) or by roughness, the larger",
         },
-        "decision": {
-            "threshold": calibration.threshold,
-            "temperature": calibration.temperature,
-            "intercept": calibration.intercept,
-            "uncertain_band": list(calibration.band),
-        },
-        "domain": {
-            "sides_seen_in_training": [domain.min_side, domain.max_side],
-            "sides_accepted": list(domain.accepted_sides),
-            "mahalanobis_threshold": domain.threshold,
-        },
+        **decision.to_description(),
         "card": card,
     }

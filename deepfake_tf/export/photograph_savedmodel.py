@@ -32,7 +32,7 @@ from deepfake_tf.export.photograph_litert import read_arrays
 from deepfake_tf.export.savedmodel import MODEL_CARD
 from deepfake_tf.export.warmup import write_warmup_requests
 from deepfake_tf.networks.vit_b16_inference import compute_features, dense_layer_names
-from deepfake_tf.reading.tensorflow_batches import EMPTY, ERRORS, OK, read_images
+from deepfake_tf.reading.tensorflow_batches import read_images
 
 PRECISIONS = ("float32", "bfloat16")
 

@@ -15,7 +15,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
-from deepfake_tf.engines.detector import Explanation
+from deepfake_tf.contract import Explanation
 from deepfake_tf.reading.pictures import open_picture, to_rgb
 from deepfake_tf.text import printable
 

@@ -16,8 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL
-from deepfake_tf.engines.detector import Prediction
+from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL, Prediction
 from deepfake_tf.text import as_utf8, json_text, plural
 
 BY_NAME, BY_INDEX = "predictathon", "predictathon-index"

@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from deepfake_tf.contract import LABEL_INVALID
-from deepfake_tf.engines.detector import Prediction
+from deepfake_tf.contract import LABEL_INVALID, Prediction
 from deepfake_tf.text import as_utf8, format_csv, json_text, printable
 
 FORMATS = ("table", "json", "jsonl", "csv")

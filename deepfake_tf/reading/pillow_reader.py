@@ -10,7 +10,6 @@ import dataclasses
 import io
 import struct
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 import PIL.Image
@@ -18,6 +17,7 @@ import PIL.WebPImagePlugin  # registers WebP: to find it by itself, Image.open w
 
 from deepfake_tf.contract import ERROR_DAMAGED, ERROR_EMPTY, ERROR_NO_SIZE, ERROR_TOO_LARGE, ERROR_UNKNOWN, MAX_PIXELS
 from deepfake_tf.detectors.cifake import IMAGE_SIZE
+from deepfake_tf.detectors.spec import View
 from deepfake_tf.reading import well_formed
 from deepfake_tf.reading.pictures import to_rgb
 from deepfake_tf.reading.well_formed import JPEG_END, JPEG_FILLER
@@ -32,7 +32,7 @@ class ReadImage:
     """One image on its way to the network.
 
     Attributes:
-        pixels: uint8 [224, 224, 3], RGB 0..255; None where there is an error.
+        pixels: uint8 [side, side, 3], RGB 0..255; None where there is an error.
         width, height: int, pixels; 0 where the image is damaged.
         error: why there are no pixels, else "".
     """
@@ -43,14 +43,15 @@ class ReadImage:
     error: str
 
 
-def read_image(image_bytes: bytes, view: Callable[[np.ndarray], np.ndarray] | None = None) -> ReadImage:
+def read_image(image_bytes: bytes, view: View | None = None) -> ReadImage:
     """Check, decode and resize one encoded image.
-
-    Never raises, but for MemoryError: what is wrong stands in `error`.
 
     Args:
         image_bytes: an encoded image, or anything else.
-        view: what the network sees of it: uint8 [H, W, 3] -> uint8 [size, size, 3]. None takes `resize`.
+        view: what the network sees of it: uint8 [H, W, 3] -> uint8 [side, side, 3]. None takes `resize`.
+
+    Raises:
+        MemoryError: nothing else; what is wrong stands in `error`.
     """
     try:
         picture, width, height, error = admit(image_bytes)
@@ -160,6 +161,9 @@ def resize(image: np.ndarray, size: int = IMAGE_SIZE) -> np.ndarray:
     planes = (PIL.Image.fromarray(image[:, :, channel].astype(np.float32)) for channel in range(3))
     channels = [np.asarray(plane.resize((size, size), PIL.Image.Resampling.BILINEAR)) for plane in planes]
     return np.clip(np.rint(np.stack(channels, axis=-1)), 0, 255).astype(np.uint8)
+
+
+pillow_view = resize  # of the detector `cifake`
 
 
 def _jpeg_size(image_bytes: bytes) -> tuple[int, int]:

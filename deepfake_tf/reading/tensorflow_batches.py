@@ -1,4 +1,4 @@
-"""A batch of encoded images in which any may be broken, as a graph: pixels, and a status for each."""
+"""A batch of encoded images in which any may be broken, as a graph: pixels, and a code for each."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from deepfake_tf.contract import ERROR_DAMAGED, ERROR_EMPTY, ERROR_NO_SIZE, ERROR_TOO_LARGE, ERROR_UNKNOWN, MAX_PIXELS
+from deepfake_tf.contract import ERROR_TEXTS, MAX_PIXELS, ErrorCode
 from deepfake_tf.reading import tensorflow_reader
 
-OK, EMPTY, UNKNOWN, NO_SIZE, TOO_LARGE, DAMAGED = range(6)
-ERRORS = ("", ERROR_EMPTY, ERROR_UNKNOWN, ERROR_NO_SIZE, ERROR_TOO_LARGE, ERROR_DAMAGED)  # by status
 _LOST = -1  # in place of a format: reading failed
+
+
+def texts_of(codes: tf.Tensor) -> tf.Tensor:
+    """int32 [N], of `ErrorCode` -> string [N]: a row's `error`."""
+    return tf.gather(tf.constant(ERROR_TEXTS), codes)
 
 
 def read_images(
@@ -25,7 +28,7 @@ def read_images(
         size: int, pixels.
 
     Returns:
-        pixels uint8 [N, size, size, 3], status int32 [N], width int32 [N], height int32 [N].
+        pixels uint8 [N, size, size, 3]; codes int32 [N], of `ErrorCode`; width int32 [N]; height int32 [N].
     """
     count = tf.shape(image_bytes)[0]
     no_pixels = tf.zeros([size, size, 3], tf.uint8)
@@ -58,12 +61,14 @@ def read_images(
         ]
 
     pixels, image_format, width, height = tf.cond(count == 1, read_one, read_many)
-    status = tf.where(_is_small_enough(width, height), OK, TOO_LARGE)
-    status = tf.where((width <= 0) | (height <= 0), NO_SIZE, status)
-    status = tf.where(image_format == tensorflow_reader.UNKNOWN, UNKNOWN, status)
-    status = tf.where(image_format == _LOST, DAMAGED, status)
-    status = tf.where(tf.strings.length(image_bytes) == 0, EMPTY, status)
-    return tf.ensure_shape(pixels, [None, size, size, 3]), status, width, height
+    code = tf.where(_is_small_enough(width, height), ErrorCode.OK, ErrorCode.TOO_LARGE)
+    has_size = (width > 0) & (height > 0)
+    code = tf.where(has_size, code, ErrorCode.NO_SIZE)
+    width, height = tf.where(has_size, width, 0), tf.where(has_size, height, 0)
+    code = tf.where(image_format == tensorflow_reader.UNKNOWN, ErrorCode.UNKNOWN, code)
+    code = tf.where(image_format == _LOST, ErrorCode.DAMAGED, code)
+    code = tf.where(tf.strings.length(image_bytes) == 0, ErrorCode.EMPTY, code)
+    return tf.ensure_shape(pixels, [None, size, size, 3]), code, width, height
 
 
 def _is_small_enough(width, height):

@@ -109,6 +109,9 @@ def resize(images: tf.Tensor, size: int = IMAGE_SIZE) -> tf.Tensor:
     return pixels if images.shape.rank == 4 else pixels[0]
 
 
+tensorflow_view = resize  # of the detector `cifake`
+
+
 def normalise(pixels: tf.Tensor) -> tf.Tensor:
     """uint8 or float32 [..., 3], 0..255 -> float32 of the same shape, -1..1: (x / 255 - 0.5) / 0.5."""
     return (tf.cast(pixels, tf.float32) / 255.0 - PIXEL_MEAN) / PIXEL_STD

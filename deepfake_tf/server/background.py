@@ -15,7 +15,7 @@ from pathlib import Path
 
 import requests
 
-from deepfake_tf.engines.detector import find_model
+from deepfake_tf.engines.finding import find_model
 from deepfake_tf.engines.tf_serving import connect
 
 START_TIMEOUT_SECONDS = 180

@@ -24,6 +24,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from deepfake_tf import __version__
+from deepfake_tf.contract import ErrorCode, error_code
+from deepfake_tf.detectors.cifake import SPEC
 from deepfake_tf.engines.gateway import GatewayEngine
 from deepfake_tf.engines.server_requests import API_KEY_HEADER, ServerBusyError
 from deepfake_tf.engines.tf_serving import GrpcEngine, RestEngine
@@ -43,6 +45,7 @@ Score = Callable[[bytes, bool], Awaitable[dict[str, np.ndarray]]]
 class ScoreAnswer(BaseModel):
     """The score contract, for one image."""
 
+    detector: Annotated[str, Field(description="the name of the detector that judged")]
     label: Literal["FAKE", "REAL"]
     confidence: Annotated[float, Field(ge=0, le=1, description="probability of the label")]
     probability: Annotated[float, Field(ge=0, le=1, description="P(FAKE) after calibration")]
@@ -101,6 +104,7 @@ def build_gateway(
     bodies: BodyReader,
     api_key: str | None = None,
     cors_origins: Sequence[str] = (),
+    detector: str = SPEC.name,
 ) -> ASGIApp:
     """The gateway as an ASGI application.
 
@@ -111,6 +115,7 @@ def build_gateway(
         bodies: BodyReader.
         api_key: str or None. If given, /predict asks for it in the header X-API-Key.
         cors_origins: origins whose pages may call the gateway; none unless named.
+        detector: str. Who judges, where the rows do not say.
     """
     app = FastAPI(
         title="deepfake-tf",
@@ -141,7 +146,7 @@ def build_gateway(
                 outputs = await score(read_upload(body, request.headers.get("content-type", "")), explain)
         except Exception as error:
             return _error(_status_of(error), str(error))
-        row = _first_row(outputs)
+        row = {"detector": detector, **_first_row(outputs)}
         if message := row.pop("error"):
             return _error(_status_of_image(message), message)
         return JSONResponse(row)
@@ -241,11 +246,7 @@ def _status_of(error: Exception) -> int:
 
 def _status_of_image(message: str) -> int:
     """By the text of the row's `error`, for over TensorFlow Serving there is nothing else to go by."""
-    if message.startswith("empty"):
-        return 400
-    if message.startswith("not an image"):
-        return 415
-    return 422
+    return {ErrorCode.EMPTY: 400, ErrorCode.UNKNOWN: 415}.get(error_code(message), 422)
 
 
 def _error(status: int, message: str, headers: Any = None) -> Response:

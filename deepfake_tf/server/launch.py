@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from starlette.types import ASGIApp
 
-from deepfake_tf.engines.detector import LITERT_SUFFIX, engine_class, find_model
+from deepfake_tf.engines.finding import engine_class, find_model, is_saved_model
 from deepfake_tf.engines.server_requests import API_KEY_HEADER, API_KEY_VARIABLE
 from deepfake_tf.engines.tensorflow_import import without_keras
 from deepfake_tf.engines.tf_serving import MODEL_NAME, RestEngine, connect
@@ -44,7 +44,7 @@ class ServeOptions:
         ValueError: the engine, the host, a label or a port is none. Echoes what was received.
     """
 
-    model: str | None = None  # a SavedModel, a folder of numbered versions or a .tflite; None: see `find_model`
+    model: str | None = None  # a bundle, a SavedModel, a folder of versions or a .tflite; None: see `find_model`
     engine: str = "auto"  # one of ENGINES; "auto": the first of the others that is at hand
     host: str = "127.0.0.1"  # address to listen on; this one is reached from this machine alone
     rest_port: int = 8501  # of TensorFlow Serving's REST API; 0: a free one, as for the others
@@ -101,7 +101,7 @@ def _best_engine() -> str:
 
 
 def _choose_engine(options: ServeOptions) -> tuple[str, Path]:
-    """The engine, and the SavedModel or `.tflite` for it; a `.tflite` is for the local server alone."""
+    """The engine, and the SavedModel or light model for it; a light model is for the local server alone."""
     engine = _best_engine() if options.engine == "auto" else options.engine
     if engine != "local":
         try:
@@ -140,7 +140,7 @@ def _serve_local(folders: dict[int, Path], options: ServeOptions) -> None:
 
 def _load_local(folders: dict[int, Path], options: ServeOptions) -> ServedModel | ServedEngine:
     model = next(iter(folders.values()))
-    if model.suffix == LITERT_SUFFIX:
+    if not is_saved_model(model):
         from deepfake_tf.server.served_engine import ServedEngine
 
         return ServedEngine(MODEL_NAME, engine_class("litert")(model), options.label_numbers)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from deepfake_tf.audit.labels import SAMPLE, check_labels, confident_contradictions, sample_positions
+from deepfake_tf.contract import Prediction
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.engines.detector import Prediction
 
 COUNT = 200
 
@@ -18,7 +18,7 @@ class Knowing:
         for image in images:
             probability = -1.0 if image == b"out" else float(image)
             label = "FAKE" if probability >= self._threshold else "REAL"
-            yield Prediction("", label, 1.0, probability, 0.0, image != b"out", "", "", 32, 32, "")
+            yield Prediction("", "cifake", label, 1.0, probability, 0.0, image != b"out", "", "", 32, 32, "")
 
 
 def make(probabilities, labels) -> Examples:

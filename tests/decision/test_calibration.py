@@ -6,9 +6,7 @@ from deepfake_tf.decision.calibration import (
     BAND_ACCURACY,
     FOLDS,
     cross_fit,
-    domain_distance,
     fit_calibration,
-    fit_domain,
 )
 from deepfake_tf.evaluation.report import compute_metrics
 
@@ -94,28 +92,3 @@ def test_outside_the_band_the_accuracy_is_reached_and_the_band_is_no_wider_than_
 def test_no_band_where_all_is_right():
     labels = np.array([0, 1] * 50)
     assert fit_calibration(labels, np.where(labels == 1, 4.0, -4.0)).band == (0.5, 0.5)
-
-
-def test_domain_accepts_validation_and_refuses_what_is_far():
-    generator = np.random.default_rng(0)
-    labels = np.arange(4000) % 2
-    scales = np.linspace(0.1, 3.0, 16)
-    features = (generator.normal(0, scales, (4000, 16)) + labels[:, None]).astype(np.float32)
-    domain = fit_domain(features[:3000], labels[:3000], features[3000:], np.array([[32, 32]]))
-    inside = domain_distance(features[3000:], domain.means, domain.whitening) <= domain.threshold
-    assert 0.99 <= inside.mean() <= 1.0
-    # The same step is far along a narrow direction and near along a wide one.
-    near, far = np.zeros((2, 1, 16), np.float32)
-    near[0, -1] = far[0, 0] = 2.0
-    assert domain_distance(near, domain.means, domain.whitening)[0] <= domain.threshold
-    assert domain_distance(far, domain.means, domain.whitening)[0] > domain.threshold
-    assert domain.accepted_sides == (16, 64)
-
-
-def test_the_roughest_images_are_the_limit():
-    generator = np.random.default_rng(0)
-    features, labels = generator.normal(size=(400, 4)), np.arange(400) % 2
-    rough = generator.uniform(size=100)
-    limit = lambda *more: fit_domain(features, labels, features[:100], np.array([[32, 32]]), *more).roughness_limit
-    assert limit(rough) == pytest.approx(rough.max(), abs=0.01)
-    assert limit() == np.inf

@@ -14,11 +14,15 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from deepfake_tf.decision.calibration import Domain
+from deepfake_tf.decision.domain import Domain
 from deepfake_tf.decision.known_image import known_image
-from deepfake_tf.engines import detector as detector_module
-from deepfake_tf.engines.detector import Detector, find_model, read_card
+from deepfake_tf.decision.verdict import Decision
+from deepfake_tf.detectors.bundle import read_card, write_bundle
+from deepfake_tf.engines import finding
+from deepfake_tf.engines.detector import Detector
+from deepfake_tf.engines.finding import find_model
 from deepfake_tf.engines.litert import LiteRTEngine
 from deepfake_tf.engines.openvino import OpenVINOEngine
 from deepfake_tf.engines.saved_model import SavedModelEngine
@@ -64,7 +68,8 @@ def copied(model_file, tmp_path):
 def describe_anew(model_file, **changes) -> None:
     """Change the JSON beside a file, and let it describe the file as it is now."""
     description = json.loads(model_file.with_suffix(".json").read_text())
-    description.update(sha256=hashlib.sha256(model_file.read_bytes()).hexdigest(), **changes)
+    description["light"][0]["sha256"] = hashlib.sha256(model_file.read_bytes()).hexdigest()
+    description.update(changes)
     model_file.with_suffix(".json").write_text(json.dumps(description))
 
 
@@ -101,7 +106,7 @@ def test_an_empty_request_gives_empty_rows(engine):
 
 def test_an_unlike_image_is_out_of_domain(copied, engine_class):
     domain = json.loads(copied.with_suffix(".json").read_text())["domain"]
-    describe_anew(copied, domain={**domain, "mahalanobis_threshold": 0.0})
+    describe_anew(copied, domain={**domain, "distance_threshold": 0.0})
     rows = engine_class(copied).predict([encode(photograph(32, 32), "PNG"), encode(photograph(300, 200), "PNG")])
     assert rows["in_domain"].tolist() == [False, False]
     assert rows["verdict"].tolist() == [b"uncertain"] * 2
@@ -113,7 +118,8 @@ def test_an_unlike_image_is_out_of_domain(copied, engine_class):
 def test_the_band_decides_the_verdict(copied, engine, engine_class):
     image = encode(photograph(32, 32), "PNG")
     probability = float(engine.predict([image])["probability"][0])
-    decision = {"threshold": probability + 0.01, "uncertain_band": [probability + 0.005, probability + 0.02]}
+    stated = json.loads(copied.with_suffix(".json").read_text())["decision"]
+    decision = {**stated, "threshold": probability + 0.01, "uncertain_band": [probability + 0.005, probability + 0.02]}
     describe_anew(copied, decision=decision)
     assert engine_class(copied).predict([image])["verdict"].tolist() == [b"likely real"]
     describe_anew(copied, decision={**decision, "uncertain_band": [probability - 0.01, probability + 0.01]})
@@ -136,7 +142,7 @@ def test_a_missing_file_is_named(copied, engine_class):
 
 def test_a_foreign_json_is_refused(copied, engine_class):
     copied.with_suffix(".json").write_text("{}")
-    with pytest.raises(ValueError, match=r"lacks \['decision', 'domain', 'sha256'\]"):
+    with pytest.raises(ValueError, match=r"lacks \['decision', 'domain', 'light'\]"):
         engine_class(copied)
     copied.with_suffix(".json").write_text("<html>")
     with pytest.raises(ValueError, match="is no JSON object"):
@@ -227,7 +233,7 @@ def test_the_light_engine_takes_the_file_beside_the_folder(model_file, exported_
     beside.symlink_to(model_file)
     assert find_model(tmp_path / "v1.5", "litert") == beside
     assert find_model(tmp_path / "v1.5", "auto") == tmp_path / "v1.5" / "1"
-    monkeypatch.setattr(detector_module, "_is_installed", lambda package: package != "tensorflow")
+    monkeypatch.setattr(finding, "_is_installed", lambda package: package != "tensorflow")
     assert find_model(tmp_path / "v1.5", "auto") == beside
     with pytest.raises(ImportError, match="needs tensorflow, which is not installed: pip install"):
         Detector(exported_model.path, engine="saved_model")
@@ -287,3 +293,34 @@ def test_the_command_line_takes_the_engine_named(model_file, tmp_path):
     assert "No LiteRT model" in result.stderr
     result = run_light("predict", tmp_path, "--engine", "litert", "--model", model_file)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_light_model_may_be_a_chain_of_files(engine_class, tmp_path):
+    class Backbone(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([1, 224, 224, 3], tf.uint8, "pixels")])
+        def score(self, pixels):
+            return {"cls": tf.reduce_mean(tf.cast(pixels, tf.float32), axis=[1, 2]) / 255.0}
+
+    class Head(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([1, 3], tf.float32, "cls")])
+        def score(self, cls):
+            logit = tf.reduce_sum(cls * [1.0, 2.0, 4.0], axis=1, keepdims=True)
+            heatmap = tf.reshape(tf.concat([cls, cls], axis=1), [1, 2, 3])
+            return {"logit": logit, "distance": logit / 2.0, "heatmap": heatmap}
+
+    def convert(module):
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([module.score.get_concrete_function()], module)
+        return converter.convert()
+
+    light = {"backbone.tflite": convert(Backbone()), "head.tflite": convert(Head())}
+    decision = Decision(2.0, 0.5, 0.5, (0.4, 0.6), (16, 64), (32, 32), 1e6)
+    described = {"detector": "cifake", **decision.to_description()}
+    write_bundle(tmp_path / "detector.json", described, light)
+    images = [encode(Image.new("RGB", (32, 32), colour), "PNG") for colour in ("red", "blue", "white")] + [b""]
+    rows = engine_class(tmp_path).explain(images)
+    np.testing.assert_allclose(rows["logit"], [1, 4, 7, 0], atol=0.02)
+    np.testing.assert_allclose(rows["probability"][:3], 1 / (1 + np.exp(-(rows["logit"][:3] / 2 + 0.5))), atol=1e-5)
+    np.testing.assert_allclose(rows["heatmap"][1], [[0, 0, 1]] * 2, atol=0.01)
+    write_bundle(tmp_path / "detector.json", described, dict(reversed(light.items())))
+    with pytest.raises(ValueError, match=r"head\.tflite is not a model .* must read pixels uint8 \[224, 224, 3\]"):
+        engine_class(tmp_path)

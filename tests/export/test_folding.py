@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from deepfake_tf import Detector
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.decision.calibration import Domain
+from deepfake_tf.decision.domain import Domain
 from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.export.folding import fold_batch_norm
 from deepfake_tf.export.from_run import export_run

@@ -22,7 +22,7 @@ def images():
 def saved_model(request, exported_model, tmp_path_factory):
     if request.param == "the fixture's":
         return exported_model.path, exported_model.keras_model, 1
-    from deepfake_tf.decision.calibration import Domain
+    from deepfake_tf.decision.domain import Domain
 
     model = flip_averaged(build_model("resnet18", 112))
     domain = Domain(32, 32, np.zeros((2, 512), np.float32), np.eye(512, dtype=np.float32), threshold=1e6)

@@ -16,7 +16,7 @@ from deepfake_tf.benchmark.litert import format_rows
 from deepfake_tf.cli import main
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages
-from deepfake_tf.decision.calibration import Domain, domain_distance
+from deepfake_tf.decision.domain import Domain, feature_distance
 from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.litert import LiteRTEngine
@@ -86,7 +86,7 @@ def test_float32_agrees_with_keras(outputs, pixels, exported_model, domain):
     probability = 1 / (1 + np.exp(-expected["logit"] / exported_model.calibration.temperature))
     np.testing.assert_allclose(actual["probability"], probability, atol=1e-4)
     np.testing.assert_allclose(actual["logit"], expected["logit"], atol=1e-3)
-    distance = domain_distance(expected["features"].mean(axis=(1, 2)), domain.means, domain.whitening)
+    distance = feature_distance(expected["features"].mean(axis=(1, 2)), domain)
     np.testing.assert_allclose(actual["distance"][:, 0], distance, rtol=1e-4)
 
 

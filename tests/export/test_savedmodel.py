@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from deepfake_tf.contract import MAX_PIXELS
-from deepfake_tf.decision.calibration import Calibration, Domain
+from deepfake_tf.decision.calibration import Calibration
+from deepfake_tf.decision.domain import Domain
 from deepfake_tf.decision.known_image import known_image
 from deepfake_tf.engines.saved_model import SavedModelEngine
 from deepfake_tf.evaluation.report import load_scorer

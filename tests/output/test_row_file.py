@@ -9,14 +9,27 @@ import time
 
 import pytest
 
-from deepfake_tf.engines.detector import Prediction
+from deepfake_tf.contract import Prediction
 from deepfake_tf.output.row_file import RowFile
 from deepfake_tf.output.tables import format_predictions
 from deepfake_tf.text import as_cell, as_utf8
 
 
 def prediction(file: str, error: str = "") -> Prediction:
-    return Prediction(file, "INVALID" if error else "REAL", 0.5, 0.5, 0.0, True, "uncertain", "", 8, 8, error)
+    return Prediction(
+        file,
+        "" if error else "cifake",
+        "INVALID" if error else "REAL",
+        0.5,
+        0.5,
+        0.0,
+        True,
+        "uncertain",
+        "",
+        8,
+        8,
+        error,
+    )
 
 
 def write(path, row_format, files, resume=False, finish=True):

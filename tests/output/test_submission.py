@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from deepfake_tf.engines.detector import Prediction
+from deepfake_tf.contract import Prediction
 from deepfake_tf.output.submission import FORMATS, check_names, format_submission, prior_label
 from tests.images import encode, photograph
 from tests.test_cli import run
 
 
 def prediction(file, label="REAL", error=""):
-    return Prediction(file, label, 0.9, 0.1, -2.0, True, "likely real", "", 32, 32, error)
+    return Prediction(file, "" if error else "cifake", label, 0.9, 0.1, -2.0, True, "likely real", "", 32, 32, error)
 
 
 ROWS = [

@@ -84,7 +84,18 @@ def test_ways_to_send_an_image(url, body, headers):
     assert score["label"] == ("FAKE" if probability >= 0.5 else "REAL")
     assert score["confidence"] == pytest.approx(max(probability, 1 - probability), abs=1e-6)
     assert set(score) == {
-        *("label", "confidence", "probability", "logit", "in_domain", "verdict", "reason", "width", "height")
+        *(
+            "detector",
+            "label",
+            "confidence",
+            "probability",
+            "logit",
+            "in_domain",
+            "verdict",
+            "reason",
+            "width",
+            "height",
+        )
     }
 
 
