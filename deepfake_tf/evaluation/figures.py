@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from deepfake_tf.contract import FAKE, REAL
 from deepfake_tf.evaluation.metrics import FALSE_POSITIVE_RATE, equal_width_bins
 from deepfake_tf.text import plural
-from deepfake_tf.training.plots import save_figure
+from deepfake_tf.training.plots import new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,9 +39,7 @@ def plot_report(output_dir: Path, labels: np.ndarray, probabilities: np.ndarray,
 
 def _plot(path: Path, size: tuple[float, float], draw: Callable[[Axes], None]) -> None:
     """Draw one pair of axes (size in inches) and save it as a PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(*size)
     draw(figure.subplots())
     save_figure(figure, path)
 

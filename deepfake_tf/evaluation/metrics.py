@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, mannwhitneyu
 
 from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL
 
@@ -129,6 +129,30 @@ def mcnemar(
     only_a, only_b = int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
     p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
     return {"only_a_right": only_a, "only_b_right": only_b, "p_value": p_value}
+
+
+def share_of(answers: np.ndarray) -> float | None:
+    """The share of True in bool [N]; None where there is none to tell by."""
+    return float(answers.mean()) if len(answers) else None
+
+
+def wilson_interval(answers: np.ndarray) -> tuple[float | None, float | None]:
+    """The ends of the 95 % Wilson interval of `share_of`; None where there is none to tell by."""
+    if not len(answers):
+        return None, None
+    interval = binomtest(int(answers.sum()), len(answers)).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def auc(of_real: np.ndarray, of_fake: np.ndarray) -> float | None:
+    """The area under the ROC curve of the probabilities of REAL, float [N], and of FAKE, float [M].
+
+    The chance that a FAKE image has the higher one, ties counted half; None where there are none of either.
+    """
+    if not len(of_real) or not len(of_fake):
+        return None
+    greater = mannwhitneyu(of_fake, of_real, method="asymptotic").statistic
+    return float(greater / (len(of_real) * len(of_fake)))
 
 
 def check_predictions(labels: np.ndarray, probabilities: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:

@@ -21,10 +21,12 @@ from deepfake_tf.evaluation.figures import COLOURS
 from deepfake_tf.evaluation.metrics import compute_metrics
 from deepfake_tf.evaluation.scoring import load_scorer, pixel_batches, score_pixels
 from deepfake_tf.text import json_text
-from deepfake_tf.training.plots import save_figure
+from deepfake_tf.training.plots import new_figure, save_figure
 from deepfake_tf.writing import write_whole
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from deepfake_tf.data.pipeline import DecodedImages
 
 CLEAN = "clean"
@@ -102,7 +104,7 @@ def evaluate_robustness(
     }
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    plot_robustness(rows, output_dir / "robustness.png")
+    save_figure(draw_robustness(rows), output_dir / "robustness.png")
     write_whole(output_dir / "robustness.json", json_text(report, indent=2) + "\n")
     return rows
 
@@ -112,21 +114,18 @@ def _changed_batches(images: DecodedImages, change: Callable[[np.ndarray], np.nd
         yield np.stack([change(image) for image in pixels])
 
 
-def plot_robustness(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def draw_robustness(rows: Sequence[dict[str, Any]]) -> Figure:
     """Accuracy under each condition as horizontal bars, clean accuracy as a line.
 
     Args:
-        rows: of `evaluate_robustness`.
-        path: Path of the PNG.
+        rows: of `evaluate_robustness` or `evaluate_photograph_robustness`, each with an accuracy.
     """
-    from matplotlib.figure import Figure
-
     clean, changed = rows[0], rows[1:]
     names = [row["condition"] for row in changed]
     values, lows, highs = (
         np.array([100 * row[key] for row in changed]) for key in ("accuracy", "accuracy_low", "accuracy_high")
     )
-    figure = Figure(figsize=(7.0, 1.2 + 0.25 * len(changed)), layout="constrained")
+    figure = new_figure(7.0, 1.2 + 0.25 * len(changed))
     axes = figure.subplots()
     errors = np.maximum([values - lows, highs - values], 0)
     axes.barh(names, values, xerr=errors, color=COLOURS[0], height=0.7, error_kw={"ecolor": "black", "capsize": 2})
@@ -144,4 +143,4 @@ def plot_robustness(rows: Sequence[dict[str, Any]], path: Path) -> None:
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     figure.legend(loc="outside lower right", fontsize=9)
-    save_figure(figure, path)
+    return figure
