@@ -397,17 +397,18 @@ def average(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    from deepfake_tf.evaluation import report
     from deepfake_tf.evaluation.groups import accuracy_by_group, format_groups, group_pattern
+    from deepfake_tf.evaluation.report import write_report
+    from deepfake_tf.evaluation.scoring import score
     from deepfake_tf.text import json_text
 
     pattern = group_pattern(options.groups) if options.groups else None
     model = _check_measuring(options)
     images = _load_split(options)
-    probabilities = report.score(model, images)
+    probabilities = score(model, images)
     threshold = _threshold(model)
     description = {"model": str(model), "data": options.data, "split": options.split}
-    metrics = report.write_report(
+    metrics = write_report(
         options.output, images.examples.labels, probabilities, threshold, images.examples.names, description
     )
     for name, value in metrics.items():
@@ -769,7 +770,7 @@ def _load_run_data(run_dir: Path, options: argparse.Namespace):
 def _check_measuring(options: argparse.Namespace) -> Path:
     """The model to measure; what is wrong with the options is said before any image is read."""
     from deepfake_tf.engines.finding import find_model
-    from deepfake_tf.evaluation.report import check_model
+    from deepfake_tf.evaluation.scoring import check_model
 
     check_folder(options.output)
     model = Path(options.model) if options.model else find_model()
@@ -784,8 +785,8 @@ def _load_split(options: argparse.Namespace):
         raise ValueError(f"--validation-fraction must be between 0 and 1. Received: {options.validation_fraction}")
     import numpy as np
 
+    from deepfake_tf.data.examples import select_split
     from deepfake_tf.data.pipeline import DecodedImages
-    from deepfake_tf.evaluation.report import select_split
 
     examples = _load_data(options)
     if options.split == "test" and "test" not in examples.splits:

@@ -27,16 +27,16 @@ ALLOWED: dict[str, set[str]] = {  # room -> the rooms that it may import, beside
     "networks": BASE | {"detectors"},
     "provenance": BASE | {"reading"},
     "data": DATA | {"provenance"},
-    "training": DATA | {"networks", "decision"},
-    "evaluation": DATA | {"networks", "decision", "training"},
-    "export": DATA | {"networks", "decision", "training", "evaluation"},
     "engines": ENGINE | {"provenance", "shipped"},
+    "training": DATA | {"networks", "decision"},
+    "evaluation": DATA | {"networks", "decision", "training", "engines"},
+    "export": DATA | {"networks", "decision", "training", "evaluation"},
     "output": SCORING,
     "samples": DATA,
     "server": SCORING | {"provenance", "shipped", "samples"},
     "audit": SCORING | DATA | {"provenance"},
     "bulk_scoring": SCORING,
-    "benchmark": SCORING | DATA | {"networks", "export", "server", "shipped"},
+    "benchmark": SCORING | DATA | {"networks", "evaluation", "export", "server", "shipped"},
     "notebook": set(),
 }
 ALLOWED["cli"] = set(ALLOWED)  # all of the above
@@ -47,8 +47,6 @@ EXCEPTIONS = {  # what breaks a direction today, room -> module, each with its r
     "networks -> export.graph",
     # Move the division of the rows among workers to data/.
     "data -> training.distribution",
-    # Scoring belongs with the engines, and the measures alone with evaluation.
-    "evaluation -> engines.saved_model",
     # Pictures of a data set: with the audit or the notebooks, not with the output of predictions.
     "output -> data.examples",
     "output -> training.plots",

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import requests
 
+from deepfake_tf.contract import MAX_BATCH_SIZE
 from deepfake_tf.engines.tensorflow_messages import without_node_names
 
-MAX_BATCH_SIZE = 32  # images in one request: the server's max_batch_size
 MAX_REQUEST_BYTES = 32 * 2**20  # of encoded images in one request; one larger image travels alone
 CONNECT_TIMEOUT_SECONDS = 5.0
 TIMEOUT_SECONDS = 30.0

@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from deepfake_tf.contract import MAX_BATCH_SIZE
 from deepfake_tf.engines.tf_serving import MODEL_NAME, RestEngine
-from deepfake_tf.server.batching import MAX_BATCH_SIZE, MAX_WAITING_BATCHES
+from deepfake_tf.server.batching import MAX_WAITING_BATCHES
 
 BINARY = "tensorflow_model_server"
 IMAGE = "tensorflow/serving:2.20.0"  # never `latest`, which has lagged behind and changed under its users

@@ -8,9 +8,9 @@ import json
 import numpy as np
 import pytest
 
+from deepfake_tf.contract import MAX_BATCH_SIZE
 from deepfake_tf.engines.litert import LiteRTEngine
 from deepfake_tf.engines.tf_serving import MODEL_NAME, connect
-from deepfake_tf.server.batching import MAX_BATCH_SIZE
 from deepfake_tf.server.local import build_local_app
 from deepfake_tf.server.served_engine import ServedEngine
 from deepfake_tf.shipped import shipped_folder
