@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from deepfake_tf.contract import ERROR_DAMAGED, LABEL_INVALID, MAX_FILE_BYTES, VERDICT_UNCERTAIN, unexpected
+from deepfake_tf.engines.names import ENGINE_CLASSES, ENGINES
 from deepfake_tf.reading.files import read_file, reason_of, too_large
 from deepfake_tf.shipped import shipped_folder
 
@@ -31,12 +32,6 @@ if TYPE_CHECKING:
 BATCH_SIZE = 32
 BATCH_BYTES = 128 * 2**20  # of encoded images that an engine gets at once, one larger image but for itself
 BATCHES_AT_ONCE = 2
-_ENGINE_CLASSES = {  # engine -> what it needs, the extra that brings that, its module and class
-    "saved_model": ("tensorflow", "full", "saved_model", "SavedModelEngine"),
-    "litert": ("ai_edge_litert", "lite", "litert", "LiteRTEngine"),
-    "openvino": ("openvino", "openvino", "openvino", "OpenVINOEngine"),
-}
-ENGINES = ("auto", *_ENGINE_CLASSES)
 LITERT_SUFFIX = ".tflite"
 MODEL_CARD = "assets/model_card.json"  # inside a SavedModel
 
@@ -318,7 +313,7 @@ def engine_class(engine: str) -> Any:
         ImportError: what it needs is not installed.
     """
     check_engine(engine)
-    _, _, module, name = _ENGINE_CLASSES[engine]
+    _, _, module, name = ENGINE_CLASSES[engine]
     return getattr(importlib.import_module(f"deepfake_tf.engines.{module}"), name)
 
 
@@ -328,7 +323,7 @@ def check_engine(engine: str) -> None:
     Raises:
         ImportError: it is not. The message names the remedy.
     """
-    package, extra, _, _ = _ENGINE_CLASSES[engine]
+    package, extra, _, _ = ENGINE_CLASSES[engine]
     if not _is_installed(package):
         raise ImportError(
             f"The engine {engine} needs {package}, which is not installed: pip install 'deepfake-tf[{extra}]'"
