@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {  # room -> the rooms that it may import, beside
     "evaluation": DATA | {"networks", "decision", "training", "engines"},
     "export": DATA | {"networks", "decision", "training", "evaluation"},
     "output": SCORING,
+    "prediction_run": SCORING | {"provenance"},
     "samples": DATA,
     "server": SCORING | {"provenance", "shipped", "samples"},
     "audit": SCORING | DATA | {"provenance"},

@@ -1,6 +1,7 @@
 """Serving: a stand-in for TensorFlow Serving, the upload gateway, and what `deepfake-tf serve` starts.
 
 launch.py              `serve`: choose an engine, start it, end it
+engines.py             what it can start, by name
 addresses.py           how a URL names the address that a server listens on
 app.py                 `app`: the web page, and the server behind it
 tensorflow_serving.py  tensorflow_model_server as a child process, from the PATH or in Docker

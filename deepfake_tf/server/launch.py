@@ -23,6 +23,7 @@ from deepfake_tf.engines.tensorflow_import import without_keras
 from deepfake_tf.engines.tf_serving import MODEL_NAME, RestEngine, connect
 from deepfake_tf.server import SAMPLE, tensorflow_serving
 from deepfake_tf.server.addresses import reachable
+from deepfake_tf.server.engines import ENGINES
 from deepfake_tf.server.gateway import build_remote_gateway
 from deepfake_tf.server.request_body import BodyReader
 from deepfake_tf.server.signals import interrupted_by_signals
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from deepfake_tf.server.served_model import ServedModel
 
 STABLE = "stable"  # the label whose version answers uploads
-ENGINES = ("auto", "tensorflow_model_server", "docker", "local")
 
 
 @dataclasses.dataclass(frozen=True)
