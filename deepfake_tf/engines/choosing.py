@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -43,22 +43,28 @@ class ChoosingEngine:
             return self._loaded[name]
 
     def _run(self, encoded: list[bytes], method: str) -> Rows:
-        chosen = [self._choose(image) for image in encoded]
+        chosen = [detector_for(image, self._loaders) for image in encoded]
         parts: list[tuple[Sequence[int], Rows]] = []
         for name in self._loaders:
             indices = [index for index, choice in enumerate(chosen) if choice == name]
             if indices:
                 rows = getattr(self.engine(name), method)([encoded[index] for index in indices])
-                judged = np.where(rows["error"] == b"", name.encode(), b"").astype(object)
-                parts.append((indices, {**rows, "detector": judged}))
+                parts.append((indices, with_detector(rows, name)))
         return _joined(parts, len(encoded))
 
-    def _choose(self, image: bytes) -> str:
-        try:
-            _, width, height = read_header(image)
-        except Exception:  # the header of a damaged file: whichever detector is asked will say so
-            width = height = 0
-        return choose_detector(width, height, self._loaders)
+
+def detector_for(image: bytes, names: Collection[str]) -> str:
+    """Which of the detectors `names` is asked for an encoded image; see `choose_detector`."""
+    try:
+        _, width, height = read_header(image)
+    except Exception:  # the header of a damaged file: whichever detector is asked will say so
+        width = height = 0
+    return choose_detector(width, height, names)
+
+
+def with_detector(rows: Rows, name: str) -> Rows:
+    """The rows, and who judged: `detector`, object [N] of bytes, empty where there is no score."""
+    return {**rows, "detector": np.where(rows["error"] == b"", name.encode(), b"").astype(object)}
 
 
 def _joined(parts: Sequence[tuple[Sequence[int], Rows]], count: int) -> Rows:

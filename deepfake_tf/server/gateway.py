@@ -26,7 +26,7 @@ from starlette.types import ASGIApp
 from deepfake_tf import __version__
 from deepfake_tf.engines.gateway import GatewayEngine
 from deepfake_tf.engines.server_requests import API_KEY_HEADER, ServerBusyError
-from deepfake_tf.engines.tf_serving import GrpcEngine, RestEngine
+from deepfake_tf.engines.tf_serving import GrpcEngine, RestEngine, ServerEngine
 from deepfake_tf.server.batching import Overloaded
 from deepfake_tf.server.description import describe
 from deepfake_tf.server.request_body import BodyError, BodyReader
@@ -43,6 +43,7 @@ Score = Callable[[bytes, bool], Awaitable[dict[str, np.ndarray]]]
 class ScoreAnswer(BaseModel):
     """The score contract, for one image."""
 
+    detector: Annotated[str, Field(description="the name of the detector that judged")]
     label: Literal["FAKE", "REAL"]
     confidence: Annotated[float, Field(ge=0, le=1, description="probability of the label")]
     probability: Annotated[float, Field(ge=0, le=1, description="P(FAKE) after calibration")]
@@ -176,7 +177,7 @@ def build_gateway(
 
 
 def build_remote_gateway(
-    engine: RestEngine | GrpcEngine | GatewayEngine,
+    engine: RestEngine | GrpcEngine | ServerEngine | GatewayEngine,
     bodies: BodyReader,
     api_key: str | None = None,
     cors_origins: Sequence[str] = (),
