@@ -10,6 +10,7 @@ tf_serving_api.py      TensorFlow Serving's REST routes, errors and status codes
 predict_json.py        the JSON of `:predict`, both ways
 json_tensors.py        one JSON value as a tensor
 json_echo.py           JSON values in error messages
+loading.py             a model that is loaded while the server answers for others
 served_model.py        the versions of a SavedModel, its labels and signatures
 served_engine.py       the same for an engine of `Detector`, without TensorFlow
 batching.py            concurrent requests as one call of the model
@@ -25,5 +26,6 @@ from pathlib import Path
 
 # A photograph that is always there: for the line that `serve` prints, and to warm a model up.
 SAMPLE = Path(__file__).parents[1] / "samples" / "photographs" / "china.jpg"
+STABLE = "stable"  # the label whose version answers uploads
 # What the extra `app` brings, for the servers and for the page.
 PACKAGES = ("streamlit", "matplotlib", "fastapi", "starlette", "uvicorn", "python_multipart")
