@@ -112,7 +112,7 @@ def test_a_description_fits_its_file_wherever_both_are_killed(tmp_path):
         file.write_text("old")
         file.with_suffix(".json").write_text(describe("old"))
         is_done = kill_at(step, WRITE, file, describe("new"))
-        found.append(read_description(file)["decision"])
+        found.append(read_bundle(file).description["decision"])
         assert found[-1] == file.read_text()
         if is_done:
             break

@@ -37,7 +37,7 @@ class ChoosingEngine:
 
     def load_for(self, encoded: Sequence[bytes]) -> None:
         """Load what these images need; raises as the loaders do."""
-        for name in {self._choose(image) for image in encoded}:
+        for name in {detector_for(image, self._loaders) for image in encoded}:
             self.engine(name)
 
     def close(self) -> None:
