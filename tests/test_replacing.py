@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from deepfake_tf.detectors.bundle import read_bundle
 from deepfake_tf.writing import replace_folder, restore_folder
 
 # Ends the process just before the step of this number: whatever is renamed, deleted or opened for writing.
@@ -93,6 +94,7 @@ def test_the_next_one_cleans_up_after_a_killed_one(tmp_path, step):
 WRITE = """
 import json
 from pathlib import Path
+from deepfake_tf.detectors.bundle import read_bundle
 from deepfake_tf.writing import write_together
 file = Path(sys.argv[2])
 sys.addaudithook(end)

@@ -17,7 +17,8 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tensorflow.lite.python import schema_py_generated as schema
 
-from deepfake_tf.detectors.photograph.head_graph import directions, head_outputs
+from deepfake_tf.decision.verdict import Decision
+from deepfake_tf.export.photograph_head import directions, head_outputs
 from deepfake_tf.networks.vit_b16 import HEADS, PATCH_SIZE, WIDTH
 from deepfake_tf.networks.vit_b16_inference import FEATURES, compute_features, count_blocks, dense_layer_names
 
@@ -83,14 +84,12 @@ def read_arrays(backbone: str | Path | bytes) -> dict[str, np.ndarray]:
     return arrays
 
 
-def head_flatbuffer(
-    head: Mapping[str, np.ndarray], decision: Mapping[str, float], arrays: Mapping[str, np.ndarray]
-) -> bytes:
+def head_flatbuffer(head: Mapping[str, np.ndarray], decision: Decision, arrays: Mapping[str, np.ndarray]) -> bytes:
     """A `.tflite`, the features of `backbone_flatbuffer` -> `probability`, `logit`, `distance` and `heatmap`, N = 1.
 
     Args:
-        head: arrays, see `detectors.photograph.head_graph`.
-        decision: see `head_graph.head_outputs`.
+        head: arrays, see `export.photograph_head`.
+        decision: Decision.
         arrays: of the backbone, of `read_arrays`.
     """
     blocks, patches = count_blocks(arrays), len(arrays["position_embedding"]) - 1

@@ -7,7 +7,6 @@ The same three signatures as of `export.savedmodel`. The kernels of the dense la
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,34 +15,31 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from deepfake_tf.contract import (
-    LABEL_INVALID,
-    LABEL_NAMES,
-    REASON_UNLIKE,
-    VERDICT_GENERATED,
-    VERDICT_REAL,
-    VERDICT_UNCERTAIN,
-)
-from deepfake_tf.detectors.photograph.head_graph import directions, head_outputs
-from deepfake_tf.detectors.photograph.tensorflow_views import central_views
-from deepfake_tf.detectors.photograph.views import VIEW_SIZE
-from deepfake_tf.engines.photograph import BACKBONE, DESCRIPTION, HEAD_ARRAYS
+from deepfake_tf.contract import ErrorCode
+from deepfake_tf.decision import tensorflow_verdict
+from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
+from deepfake_tf.decision.verdict import Decision
+from deepfake_tf.detectors.bundle import read_bundle
+from deepfake_tf.detectors.photograph import SPEC
+from deepfake_tf.export.photograph_bundle import BACKBONE, HEAD_ARRAYS
+from deepfake_tf.export.photograph_head import directions, head_outputs
 from deepfake_tf.export.photograph_litert import read_arrays
-from deepfake_tf.export.savedmodel import MODEL_CARD
+from deepfake_tf.export.savedmodel import MODEL_CARD, checked_output
 from deepfake_tf.export.warmup import write_warmup_requests
 from deepfake_tf.networks.vit_b16_inference import compute_features, dense_layer_names
-from deepfake_tf.reading.tensorflow_batches import read_images
+from deepfake_tf.reading.tensorflow_batches import read_images, texts_of
+from deepfake_tf.writing import replace_folder
 
 PRECISIONS = ("float32", "bfloat16")
 
 
-def export_savedmodel(
+def export_photograph_savedmodel(
     bundle: str | Path, output: str | Path, warmup_images: list[bytes], precision: str = "bfloat16"
 ) -> Path:
     """Write the SavedModel of a bundle.
 
     Args:
-        bundle: str or Path. The folder with `backbone.tflite`, `head.npz` and `detector.json`.
+        bundle: str or Path. The folder that `write_photograph_bundle` filled.
         output: str or Path. The version's folder, such as `saved_model/photograph/1`; a SavedModel there is replaced.
         warmup_images: encoded images for the warm-up requests.
         precision: "float32" or "bfloat16", of the dense layers and the attention. The kernels are the same whole
@@ -53,34 +49,32 @@ def export_savedmodel(
         The path written. It appears whole or not at all.
 
     Raises:
-        ValueError: `output` exists and is no SavedModel, or `precision` is unknown.
+        ValueError: `output` exists and is no SavedModel, `precision` is unknown, or a file is damaged.
         FileNotFoundError: the bundle lacks a file.
     """
-    bundle, output = Path(bundle), Path(output)
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}. Received: precision={precision!r}")
-    if output.exists() and not (output / "saved_model.pb").is_file():
-        raise ValueError(f"{output} exists and is no SavedModel: it is not replaced. Name another --output.")
-    for name in (BACKBONE, HEAD_ARRAYS, DESCRIPTION):
-        if not (bundle / name).is_file():
-            raise FileNotFoundError(f"A bundle of the photograph detector holds {name}. Received: {str(bundle)!r}")
-    with np.load(bundle / HEAD_ARRAYS) as archive:
+    output, folder = checked_output(output), Path(bundle)
+    read = read_bundle(folder)
+    if not (folder / HEAD_ARRAYS).is_file():
+        raise FileNotFoundError(f"A bundle of the photograph detector holds {HEAD_ARRAYS}. Received: {str(folder)!r}")
+    with np.load(folder / HEAD_ARRAYS) as archive:
         head = dict(archive)
-    description = json.loads((bundle / DESCRIPTION).read_text(encoding="utf-8"))
+    module = PhotographModule(read_arrays(folder / BACKBONE), head, read.decision, precision)
     output.parent.mkdir(parents=True, exist_ok=True)
     # Beside the version folders, a server that watches them must not take this one for a version.
-    temporary = output.parent / f".{output.name}.exporting"
-    shutil.rmtree(temporary, ignore_errors=True)
-    card_file = output.parent / f".{output.name}.cards" / MODEL_CARD
-    card_file.parent.mkdir(exist_ok=True)
-    card_file.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    module = PhotographModule(read_arrays(bundle / BACKBONE), head, description, card_file, precision)
+    temporary, assets = (output.with_name(f".{output.name}.{purpose}") for purpose in ("exporting", "assets"))
+    for leftover in (temporary, assets):  # of an export that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    assets.mkdir()
+    logit = float(module.serving_default(tf.constant([known_image()]))["logit"][0])
+    card = {"detector": SPEC.name, **read.card, **read.decision.to_description(), "precision": precision}
+    (assets / MODEL_CARD).write_text(json.dumps({**card, KNOWN_LOGIT: logit}, indent=2) + "\n", encoding="utf-8")
+    module.card = tf.saved_model.Asset(str(assets / MODEL_CARD))
     tf.saved_model.save(module, str(temporary), signatures=module.signatures())
-    shutil.rmtree(card_file.parent)
-    write_warmup_requests(temporary, warmup_images)
-    if output.exists():
-        shutil.rmtree(output)
-    os.replace(temporary, output)
+    shutil.rmtree(assets)
+    write_warmup_requests(temporary, warmup_images, SPEC.model_name)
+    replace_folder(temporary, output)
     return output
 
 
@@ -91,14 +85,12 @@ class PhotographModule(tf.Module):
         self,
         arrays: Mapping[str, np.ndarray],
         head: Mapping[str, np.ndarray],
-        description: Mapping[str, Any],
-        card_file: Path,
+        decision: Decision,
         precision: str = "bfloat16",
     ):
-        """Of the network's arrays, those of `head_graph`, and the bundle's description."""
+        """Of the network's arrays and the head's, see `export.photograph_head`."""
         super().__init__()
-        self.card = tf.saved_model.Asset(str(card_file))
-        self._description = description
+        self._decision = decision
         dtype, towards = tf.as_dtype(precision), directions(head, arrays)
         # Variables, unlike constants, are held once however many signatures run, and no optimiser copies them.
         kernel = lambda name: tf.Variable(tf.cast(arrays[f"{name}.weight"], dtype), trainable=False)
@@ -110,9 +102,9 @@ class PhotographModule(tf.Module):
             return tf.cast(product, tf.float32) * arrays[f"{name}.scale"] + arrays[f"{name}.bias"]
 
         def run(pixels):
-            return head_outputs(head, description["decision"], towards, compute_features(arrays, pixels, dense, dtype))
+            return head_outputs(head, decision, towards, compute_features(arrays, pixels, dense, dtype))
 
-        views = tf.TensorSpec([None, VIEW_SIZE, VIEW_SIZE, 3], tf.uint8, "pixels")
+        views = tf.TensorSpec([None, SPEC.view_side, SPEC.view_side, 3], tf.uint8, "pixels")
         self._network = tf.function(run).get_concrete_function(views)
 
     def signatures(self) -> dict[str, Any]:
@@ -132,54 +124,24 @@ class PhotographModule(tf.Module):
 
     def explain(self, image_bytes):
         """string [N] -> the same, and `heatmap` float32 [N, h, w], 0..1."""
-        return self._score(*read_images(image_bytes, central_views, VIEW_SIZE))
+        return self._score(*read_images(image_bytes, SPEC.tensorflow_view, SPEC.view_side))
 
     def from_pixels(self, pixels):
         """uint8 [N, H, W, 3] -> the same as `serving_default`."""
         count, height, width = tf.shape(pixels)[0], tf.shape(pixels)[1], tf.shape(pixels)[2]
         has_pixels = (height > 0) & (width > 0)
         padded = tf.cond(has_pixels, lambda: pixels, lambda: tf.zeros([count, 1, 1, 3], tf.uint8))
-        status = tf.fill([count], tf.where(has_pixels, OK, EMPTY))
-        rows = self._score(central_views(padded), status, tf.fill([count], width), tf.fill([count], height))
+        codes = tf.fill([count], tf.where(has_pixels, int(ErrorCode.OK), int(ErrorCode.EMPTY)))
+        rows = self._score(SPEC.tensorflow_view(padded), codes, tf.fill([count], width), tf.fill([count], height))
         del rows["heatmap"]
         return rows
 
-    def _score(self, pixels, status, width, height):
+    def _score(self, pixels, codes, width, height):
         count = tf.shape(pixels)[0]
         # The convolution refuses an empty batch: it travels as one black image, cut off again.
         pixels = tf.pad(pixels, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
         outputs = {name: values[:count] for name, values in self._network(pixels).items()}
-        probability, logit = outputs["probability"][:, 0], outputs["logit"][:, 0]
-        decision, domain = self._description["decision"], self._description["domain"]
-        is_valid = status == OK
-        reason = self._reason(outputs["distance"][:, 0], width, height, domain)
-        in_domain = is_valid & (reason == "")
-        is_fake = probability >= decision["threshold"]
-        real, fake = LABEL_NAMES
-        low, high = decision["uncertain_band"]
-        verdict = tf.where(is_fake, VERDICT_GENERATED, VERDICT_REAL)
-        verdict = tf.where((probability > low) & (probability < high), VERDICT_UNCERTAIN, verdict)
-        return {
-            "label": tf.where(is_valid, tf.where(is_fake, fake, real), LABEL_INVALID),
-            "verdict": tf.where(in_domain, verdict, VERDICT_UNCERTAIN),
-            "reason": tf.where(is_valid, reason, ""),
-            "error": tf.gather(tf.constant(ERRORS), status),
-            "confidence": tf.where(is_valid, tf.where(is_fake, probability, 1.0 - probability), 0.0),
-            "probability": tf.where(is_valid, probability, -1.0),
-            "logit": tf.where(is_valid, logit, 0.0),
-            "in_domain": in_domain,
-            "width": width,
-            "height": height,
-            "heatmap": outputs["heatmap"] * tf.cast(is_valid, tf.float32)[:, None, None],
-        }
-
-    def _reason(self, distance, width, height, domain):
-        """string [N]: why an image is out of domain, or empty."""
-        low, high = domain["sides_accepted"]
-        wrong_size = (tf.minimum(width, height) < low) | (tf.maximum(width, height) > high)
-        min_side, max_side = domain["sides_seen_in_training"]
-        seen = f"{min_side}" if min_side == max_side else f"{min_side} to {max_side}"
-        size = tf.strings.join([tf.strings.as_string(width), " x ", tf.strings.as_string(height)])
-        size_reason = tf.strings.join([size, f" pixels: the model was trained and measured on sides of {seen} pixels"])
-        is_unlike = distance > domain["mahalanobis_threshold"]
-        return tf.where(wrong_size, size_reason, tf.where(is_unlike, REASON_UNLIKE, ""))
+        logit, distance = outputs["logit"][:, 0], outputs["distance"][:, 0]
+        rows = tensorflow_verdict.decide(logit, distance, width, height, texts_of(codes), self._decision)
+        is_valid = tf.cast(rows["error"] == "", tf.float32)[:, None, None]
+        return {**rows, "heatmap": outputs["heatmap"] * is_valid}

@@ -4,9 +4,9 @@ import argparse
 
 import pytest
 
-from deepfake_tf.engines.names import ENGINES
 from deepfake_tf.cli.parser import COMMANDS, build_parser
 from deepfake_tf.cli.predict import FORMATS_BY_SUFFIX, ROW_FORMATS, SUBMISSION_FORMATS
+from deepfake_tf.engines.names import ENGINES
 
 
 def choices_of(command: str, option: str):

@@ -44,3 +44,6 @@ def _scale(images: tf.Tensor, height, width) -> tf.Tensor:
         antialias=True,
     )
     return tf.cast(tf.clip_by_value(tf.floor(resized + 0.5), 0.0, 255.0), tf.uint8)
+
+
+tensorflow_view = central_views

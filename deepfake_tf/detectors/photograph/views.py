@@ -31,3 +31,6 @@ def central_view(pixels: np.ndarray) -> np.ndarray:
     top, left = (height - side) // 2, (width - side) // 2
     square = Image.fromarray(np.ascontiguousarray(pixels[top : top + side, left : left + side]))
     return np.asarray(square.resize((VIEW_SIZE, VIEW_SIZE), Image.Resampling.BICUBIC))
+
+
+pillow_view = central_view

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfake_tf.detectors.photograph.random_views import random_view
 from deepfake_tf.detectors.photograph.views import central_view
+from deepfake_tf.training.photograph.random_views import random_view
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:

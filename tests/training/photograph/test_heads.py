@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepfake_tf.detectors.photograph.heads import LinearHead
+from deepfake_tf.training.photograph.heads import LinearHead
 
 
 def test_the_logit_is_a_sum_over_blocks_and_dimensions():

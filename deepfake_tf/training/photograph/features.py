@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 
 from deepfake_tf.contract import LABEL_NAMES
-from deepfake_tf.detectors.photograph.random_views import random_view
 from deepfake_tf.detectors.photograph.views import VIEW_SIZE, central_view
 from deepfake_tf.reading.pillow_reader import decode
+from deepfake_tf.training.photograph.random_views import random_view
 
 BLOCKS = 10  # of twelve: the last two add little and cost a sixth of the time
 PIECE_IMAGES = 256

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from deepfake_tf.detectors.photograph.selection import (
+from deepfake_tf.training.photograph.selection import (
     found_at,
     grouped_folds,
     out_of_fold,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from deepfake_tf.detectors.photograph.features import Features, Photograph
-from deepfake_tf.detectors.photograph.training import (
+from deepfake_tf.training.photograph.features import Features, Photograph
+from deepfake_tf.training.photograph.head_training import (
     HeadTraining,
     calibrate,
     domain_limit,

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-
-from deepfake_tf.detectors.photograph.head_graph import directions, head_outputs
-from deepfake_tf.detectors.photograph.views import central_view
 from deepfake_tf.engines.photograph import PhotographEngine, load_litert
+from tests.detectors.photograph.conftest import BLOCKS, DESCRIPTION, random_head
+
+from deepfake_tf.detectors.photograph.views import central_view
 from deepfake_tf.export.photograph_bundle import read_training, write_bundle
+from deepfake_tf.export.photograph_head import directions, head_outputs
 from deepfake_tf.export.photograph_litert import read_arrays
 from deepfake_tf.export.photograph_savedmodel import export_savedmodel
 from deepfake_tf.networks.vit_b16_inference import compute_features, float_dense
-from tests.detectors.photograph.conftest import BLOCKS, DESCRIPTION, random_head
 from tests.images import broken_images, encode, photograph
 
 LOGIT_TOLERANCE = 0.05  # of int8 activations, a scale a token

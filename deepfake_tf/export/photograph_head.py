@@ -18,6 +18,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from deepfake_tf.decision import tensorflow_verdict
+from deepfake_tf.decision.verdict import Decision
 from deepfake_tf.networks.vit_b16 import HEADS, WIDTH
 from deepfake_tf.networks.vit_b16_inference import dense_kernel
 
@@ -55,34 +57,29 @@ def patch_evidence(attention: tf.Tensor, values: tf.Tensor, towards: np.ndarray)
 
 
 def head_outputs(
-    head: Mapping[str, np.ndarray],
-    decision: Mapping[str, float],
-    towards: np.ndarray,
-    features: Mapping[str, tf.Tensor],
+    head: Mapping[str, np.ndarray], decision: Decision, towards: np.ndarray, features: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
     """All that an answer needs.
 
     Args:
         head: arrays of the head.
-        decision: `temperature`, `offset` and `threshold`: probability = sigmoid((logit - offset) / temperature).
+        decision: Decision.
         towards: of `directions`.
         features: `cls`, `attention` and `values` of `compute_features`, N images.
 
     Returns:
-        `probability`, `logit` (after the offset) and `distance` (the logit of "no photograph"), float32 [N, 1], and
-        `heatmap`, float32 [N, h, w], 0..1: what speaks for the label, scaled to the strongest patch.
+        `probability`, `logit` and `distance` (the logit of "no photograph"), float32 [N, 1], and `heatmap`, float32
+        [N, h, w], 0..1: what speaks for the label, scaled to the strongest patch.
     """
     linear = lambda name: tf.reduce_sum(features["cls"] * head[f"{name}weight"], axis=[1, 2]) + head[f"{name}bias"]
-    logit = linear("")[:, None] - np.float32(decision["offset"])
-    probability = tf.sigmoid(logit / decision["temperature"])
+    logit = linear("")[:, None]
+    probability = tensorflow_verdict.probability_of(logit, decision)
     evidence = patch_evidence(features["attention"], features["values"], towards)
-    towards_label = tf.nn.relu(evidence * tf.where(probability >= decision["threshold"], 1.0, -1.0))
-    peak = tf.reduce_max(towards_label, axis=1, keepdims=True)
     side = round(evidence.shape[1] ** 0.5)
-    heatmap = tf.reshape(towards_label / tf.maximum(peak, np.finfo(np.float32).tiny), [-1, side, side])
+    is_fake = probability[:, 0] >= decision.threshold
     return {
         "probability": probability,
         "logit": logit,
         "distance": linear("domain.")[:, None],
-        "heatmap": heatmap,
+        "heatmap": tensorflow_verdict.heatmap_of(tf.reshape(evidence, [-1, side, side]), is_fake),
     }

@@ -9,9 +9,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from deepfake_tf.detectors.photograph.features import Features
-from deepfake_tf.detectors.photograph.heads import LinearHead
-from deepfake_tf.detectors.photograph.selection import (
+from deepfake_tf.training.photograph.features import Features
+from deepfake_tf.training.photograph.heads import LinearHead
+from deepfake_tf.training.photograph.selection import (
     FOLDS,
     grouped_folds,
     out_of_fold,
