@@ -44,8 +44,6 @@ ALLOWED["cli"] = set(ALLOWED)  # all of the above
 EVERYWHERE = "__init__"  # the version; `Detector` is imported by name only when it is asked for
 
 EXCEPTIONS = {  # what breaks a direction today, room -> module, each with its remedy. Take them out one by one
-    # Move what reads weights out of a graph, or write the weights beside the graph.
-    "networks -> export.graph",
     # Move the division of the rows among workers to data/.
     "data -> training.distribution",
     # Pictures of a data set: with the audit or the notebooks, not with the output of predictions.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake_tf.detectors.bundle import read_bundle
+from deepfake_tf.detectors.bundle import DESCRIPTION, read_bundle, write_bundle
 from deepfake_tf.writing import replace_folder, restore_folder
 
 # Ends the process just before the step of this number: whatever is renamed, deleted or opened for writing.
@@ -46,11 +45,11 @@ def read_folder(path: Path) -> dict[str, str]:
 
 REPLACE = """
 from pathlib import Path
-import deepfake_tf.output as output
+import deepfake_tf.writing as writing
 if sys.argv[4] == "False":
-    output._exchange = lambda one, other: False
+    writing._exchange = lambda one, other: False
 sys.addaudithook(end)
-output.replace_folder(Path(sys.argv[2]), Path(sys.argv[3]))
+writing.replace_folder(Path(sys.argv[2]), Path(sys.argv[3]))
 """
 
 
@@ -94,30 +93,30 @@ def test_the_next_one_cleans_up_after_a_killed_one(tmp_path, step):
 WRITE = """
 import json
 from pathlib import Path
-from deepfake_tf.detectors.bundle import read_bundle
-from deepfake_tf.writing import write_together
+from deepfake_tf.detectors.bundle import write_bundle
 file = Path(sys.argv[2])
 sys.addaudithook(end)
-write_together({file: b"new", file.with_suffix(".json"): sys.argv[3].encode()})
+write_bundle(file.with_name("detector.json"), json.loads(sys.argv[3]), {file.name: b"new"})
 """
 
 
 def test_a_description_fits_its_file_wherever_both_are_killed(tmp_path):
-    def describe(content: str) -> str:
-        sha256 = hashlib.sha256(content.encode()).hexdigest()
-        return json.dumps({"sha256": sha256, "decision": content, "domain": {}})
+    def describe(variant: str) -> dict:
+        decision = {"threshold": 0.5, "temperature": 1.0, "uncertain_band": [0.4, 0.6]}
+        domain = {"sides_seen_in_training": [32, 32], "sides_accepted": [16, 64], "distance_threshold": 1.0}
+        return {"variant": variant, "decision": decision, "domain": domain}
 
     found = []
     for step in range(9):
-        file = tmp_path / str(step) / "deepfake.tflite"
-        file.parent.mkdir()
-        file.write_text("old")
-        file.with_suffix(".json").write_text(describe("old"))
-        is_done = kill_at(step, WRITE, file, describe("new"))
-        found.append(read_bundle(file).description["decision"])
-        assert found[-1] == file.read_text()
+        folder = tmp_path / str(step)
+        write_bundle(folder / DESCRIPTION, describe("old"), {"network.tflite": b"old"})
+        file = folder / "network.tflite"
+        is_done = kill_at(step, WRITE, file, json.dumps(describe("new")))
+        bundle = read_bundle(folder)
+        found.append(bundle.variant)
+        assert bundle.light[0].read_text() == bundle.variant
         if is_done:
             break
-        assert kill_at(99, WRITE, file, describe("new"))
-        assert sorted(path.name for path in file.parent.iterdir()) == ["deepfake.json", "deepfake.tflite"]
+        assert kill_at(99, WRITE, file, json.dumps(describe("new")))
+        assert sorted(path.name for path in folder.iterdir()) == [DESCRIPTION, "network.tflite"]
     assert found == ["old", "old", "old", "new", "new"]

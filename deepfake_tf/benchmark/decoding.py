@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from deepfake_tf.benchmark.measuring import Row, row, time_in_turns
 from deepfake_tf.benchmark.pictures import encoded_pictures
-from deepfake_tf.export.savedmodel import read_images
+from deepfake_tf.detectors.cifake import SPEC
 from deepfake_tf.reading import tensorflow_reader
+from deepfake_tf.reading.tensorflow_batches import read_images
 
 # Side or (width, height) in pixels, format, how many in a batch: fewer of the large ones.
 CASES = (
@@ -25,7 +26,10 @@ CASES = (
 
 def measure_reading(rounds: int, cases=CASES) -> list[Row]:
     """Images a second of the exported graph's reader, all cores; and the guard's milliseconds a batch of one."""
-    read = tf.function(read_images, input_signature=[tf.TensorSpec([None], tf.string)])
+    read = tf.function(
+        lambda image_bytes: read_images(image_bytes, SPEC.tensorflow_view, SPEC.view_side),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+    )
     rows = []
     for width, height, image_format, count in cases:
         batch = tf.constant(encoded_pictures(count, width, height, image_format))

@@ -14,7 +14,7 @@ from deepfake_tf.benchmark.measuring import Row, row, time_in_turns
 from deepfake_tf.benchmark.operations import measure_operations
 from deepfake_tf.benchmark.peers import build_peers
 from deepfake_tf.engines.finding import find_model
-from deepfake_tf.export.graph import network_function, read_steps, run_in_tensorflow
+from deepfake_tf.networks.graph import network_function, read_steps, run_in_tensorflow
 
 SECTION = "network"
 RATIOS = "network, times as fast as"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_tf.export.graph import Step
+from deepfake_tf.networks.graph import Step
 
 Run = Callable[[np.ndarray], np.ndarray]  # float32 [N, 224, 224, 3] -> float32 [N, 1]
 _NEEDS = {

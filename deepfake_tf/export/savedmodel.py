@@ -26,10 +26,9 @@ from deepfake_tf.decision.domain import Domain, decision_of, distance_of
 from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
 from deepfake_tf.detectors.bundle import read_card
 from deepfake_tf.detectors.cifake import IMAGE_SIZE, SPEC
-from deepfake_tf.export import graph
 from deepfake_tf.export.folding import fold_batch_norm
 from deepfake_tf.export.warmup import write_warmup_requests
-from deepfake_tf.networks import HEAD_LAYER, with_features
+from deepfake_tf.networks import HEAD_LAYER, graph, with_features
 from deepfake_tf.reading import tensorflow_reader
 from deepfake_tf.reading.tensorflow_batches import read_images, texts_of
 from deepfake_tf.writing import replace_folder, restore_folder

@@ -55,7 +55,7 @@ def load_pretrained(model: keras.Model, weights: str, calibration_images: np.nda
     if model.name != "resnet18":
         raise ValueError(f"{path} holds ResNet-18 weights in torchvision's layout. Received: model={model.name}")
     if exported:
-        from deepfake_tf.export.graph import torchvision_arrays  # needs TensorFlow, also where JAX trains
+        from deepfake_tf.networks.graph import torchvision_arrays  # needs TensorFlow, also where JAX trains
 
         arrays = torchvision_arrays(path)
     elif path.suffix == ".safetensors":

@@ -320,10 +320,11 @@ def test_the_graph_refuses_nearly_the_same_by_itself():
     """For those who ask a server without `Detector`."""
     import tensorflow as tf
 
-    from deepfake_tf.export.savedmodel import read_images
+    from deepfake_tf.detectors.cifake import SPEC
+    from deepfake_tf.reading.tensorflow_batches import read_images
 
     files = [data for name, data in damaged_files(290, seed=2) if not name.endswith(".gif")]
-    _, status, _, _ = read_images(tf.constant(files))
+    _, status, _, _ = read_images(tf.constant(files), SPEC.tensorflow_view, SPEC.view_side)
     refused = [bool(pillow_reader.admit(data)[3]) or bool(pillow_reader.read_image(data).error) for data in files]
     assert np.mean((status.numpy() > 0) != refused) < 0.02
 

@@ -16,7 +16,6 @@ from deepfake_tf.detectors.photograph.views import central_view
 from deepfake_tf.export.photograph_bundle import read_training, write_bundle
 from deepfake_tf.export.photograph_head import directions, head_outputs
 from deepfake_tf.export.photograph_litert import read_arrays
-from deepfake_tf.export.photograph_savedmodel import export_savedmodel
 from deepfake_tf.networks.vit_b16_inference import compute_features, float_dense
 from tests.images import broken_images, encode, photograph
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfake_tf.detectors.photograph import features
 from deepfake_tf.detectors.photograph.views import central_view
 from deepfake_tf.networks.vit_b16 import build_vit_b16, load_clip_weights
 from deepfake_tf.training.photograph.features import extract, list_photographs, load_features

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from deepfake_tf.benchmark.peers import build_peers
-from deepfake_tf.export.graph import network_function, read_steps, run_in_tensorflow
 from deepfake_tf.export.savedmodel import export_savedmodel
 from deepfake_tf.networks import build_model, flip_averaged
+from deepfake_tf.networks.graph import network_function, read_steps, run_in_tensorflow
 from deepfake_tf.networks.pretrained import load_pretrained
 
 
