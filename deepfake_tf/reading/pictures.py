@@ -133,7 +133,7 @@ def _fit(picture: Image.Image, side: int, enlarge: bool) -> Image.Image:
         return picture
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     # The filter's table for a picture of millions of pixels a side would not fit into memory.
-    factors = tuple(max(1, length // (_SPARE * target)) for length, target in zip(picture.size, size))
+    factors = (max(1, picture.width // (_SPARE * size[0])), max(1, picture.height // (_SPARE * size[1])))
     if factors != (1, 1):
         picture = picture.reduce(factors)
     return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
