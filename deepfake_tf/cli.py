@@ -39,7 +39,7 @@ INFERENCE_ENGINES = ("auto", "saved_model", "litert", "openvino")  # of `Detecto
 ROWS_AT_ONCE = 32
 FORMATS_BY_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}  # of what `predict --output` names
 ROW_FORMATS = ("jsonl", "csv")  # of `predict`: what can be written row by row
-SUBMISSION_FORMATS = ("predictathon", "predictathon-index")  # of `predict`: a label for every file, the hackathon's
+SUBMISSION_FORMAT = "predictathon"  # of `predict`: a label for every file, the hackathon's
 TRUST_HELP = "a SavedModel is code and may do what it likes: only from people you trust"
 SERVING_ENGINES = ("auto", "tensorflow_model_server", "docker", "local")
 DATA_HELP = (
@@ -88,9 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("paths", nargs="+", metavar="PATH")
     command.add_argument(
         "--format",
-        choices=("table", *FORMATS_BY_SUFFIX.values(), *SUBMISSION_FORMATS),
-        help="default: what --output ends in, else table; predictathon: one JSON object, file name to real or fake; "
-        "-index: a list by number",
+        choices=("table", *FORMATS_BY_SUFFIX.values(), SUBMISSION_FORMAT),
+        help="default: what --output ends in, else table; predictathon: one JSON object, file name to real or fake",
     )
     command.add_argument("--output", metavar="FILE", help="write there, whole or not at all, instead of the terminal")
     command.add_argument("--resume", action="store_true", help="go on with --output: files that have a row are skipped")
@@ -171,6 +170,12 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--output", required=True, metavar="DIR", help="metrics.json, predictions.csv and plots")
     _add_split_options(command)
     command.add_argument("--groups", metavar="REGEX", help="accuracy by this part of the names too, in groups.json")
+    command.add_argument(
+        "--by",
+        choices=("generator",),
+        help="verdicts by FAKE/GENERATOR/ and REAL/SOURCE/ instead, of all images: sources.json and sources.csv",
+    )
+    command.add_argument("--engine", choices=INFERENCE_ENGINES, default="auto", help="with --by: what runs the model")
 
     command = add("robustness", robustness, "Measure a model on images changed the way the web changes them.")
     _add_data_options(command)
@@ -214,7 +219,7 @@ def predict(options: argparse.Namespace) -> int:
     is_row_file = bool(options.output) and options.format in ROW_FORMATS
     if options.resume and not is_row_file:
         raise ValueError(f"--resume goes on with a file of rows: give --output and --format {' or '.join(ROW_FORMATS)}")
-    is_submission = options.format in SUBMISSION_FORMATS
+    is_submission = options.format == SUBMISSION_FORMAT
     if is_submission:
         _check_submission(paths, options)
     if options.output:
@@ -402,6 +407,8 @@ def evaluate(options: argparse.Namespace) -> int:
     from deepfake_tf.evaluation.scoring import score
     from deepfake_tf.text import json_text
 
+    if options.by:
+        return _evaluate_by_source(options)
     pattern = group_pattern(options.groups) if options.groups else None
     model = _check_measuring(options)
     images = _load_split(options)
@@ -420,6 +427,21 @@ def evaluate(options: argparse.Namespace) -> int:
         print(format_groups(rows), end="")
     print(f"{plural(len(images), 'image')}; report in {options.output}")
     return EXIT_SOME_FAILED if images.errors else EXIT_OK
+
+
+def _evaluate_by_source(options: argparse.Namespace) -> int:
+    from deepfake_tf.engines.detector import Detector
+    from deepfake_tf.evaluation.by_source import ALL, evaluate_by_source, format_sources
+
+    check_folder(options.output)
+    examples = _load_data(options)
+    detector = Detector(options.model, engine=options.engine)
+    description = {"model": str(detector.model_dir), "data": options.data}
+    rows = evaluate_by_source(detector, examples, options.output, description)
+    print(format_sources(rows), end="")
+    errors = sum(row["errors"] for row in rows if row["source"] == ALL)
+    print(f"{plural(len(examples), 'image')}, {errors:,} without a score; report in {options.output}")
+    return EXIT_SOME_FAILED if errors else EXIT_OK
 
 
 def robustness(options: argparse.Namespace) -> int:
@@ -628,7 +650,7 @@ def _check_submission(paths: Sequence[str], options: argparse.Namespace) -> None
 
     if options.provenance:
         raise ValueError(f"--format {options.format} has no place for what --provenance adds: take --format json")
-    check_names(paths, options.format)
+    check_names(paths)
 
 
 def _predict_submission(detector, paths: Sequence[str], options: argparse.Namespace) -> int:
@@ -647,7 +669,7 @@ def _predict_submission(detector, paths: Sequence[str], options: argparse.Namesp
             reason = f"{printable(prediction.file)}: {prediction.error}"
             print(f"{reason}; answered by the prior: {prior.lower()}", file=sys.stderr)
     _say_unexpected(prediction.error for prediction in predictions)
-    text = format_submission(predictions, options.format, prior)
+    text = format_submission(predictions, prior)
     if not options.output:
         _write_data(text)
         return EXIT_SOME_FAILED if has_errors(predictions) else EXIT_OK
