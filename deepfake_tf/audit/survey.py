@@ -179,7 +179,7 @@ def _read_one(file: str | bytes, thorough: bool) -> np.ndarray | tuple[int, int,
         if isinstance(error, (_TooManyPixelsError, Image.DecompressionBombError)):
             kind = TOO_LARGE
         elif isinstance(error, OSError) and error.errno == errno.EFBIG:
-            return 0, os.path.getsize(file), Problem(TOO_LARGE, error.strerror)
+            return 0, os.path.getsize(file), Problem(TOO_LARGE, error.strerror or str(error))
         elif "truncated" in message.lower():
             kind = TRUNCATED
         return _digest(encoded), len(encoded), Problem(kind, message)

@@ -124,8 +124,8 @@ def domain_of_savedmodel(model_dir: Path) -> Domain:
     if limits is None:
         raise ValueError(f"{model_dir} has no model card with a domain: it was not made by deepfake-tf export")
     means, whitening = read_domain(model_dir)
-    sides = limits["sides_seen_in_training"]
-    return Domain(*sides, means, whitening, limits["mahalanobis_threshold"], limits["roughness_limit"])
+    shortest, longest = limits["sides_seen_in_training"]
+    return Domain(shortest, longest, means, whitening, limits["mahalanobis_threshold"], limits["roughness_limit"])
 
 
 def _checked_output(output: str | Path) -> Path:

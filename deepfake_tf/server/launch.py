@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -29,8 +29,7 @@ from deepfake_tf.server.signals import interrupted_by_signals
 from deepfake_tf.server.slow_clients import http_settings
 
 if TYPE_CHECKING:
-    from deepfake_tf.server.served_engine import ServedEngine
-    from deepfake_tf.server.served_model import ServedModel
+    from deepfake_tf.server.served import Served
 
 STABLE = "stable"  # the label whose version answers uploads
 ENGINES = ("auto", "tensorflow_model_server", "docker", "local")
@@ -138,7 +137,7 @@ def _serve_local(folders: dict[int, Path], options: ServeOptions) -> None:
             _run(build_local_app(served, _api_key(), options.cors_origins), [rest_socket, gateway_socket])
 
 
-def _load_local(folders: dict[int, Path], options: ServeOptions) -> ServedModel | ServedEngine:
+def _load_local(folders: dict[int, Path], options: ServeOptions) -> Served[Any]:
     model = next(iter(folders.values()))
     if model.suffix == LITERT_SUFFIX:
         from deepfake_tf.server.served_engine import ServedEngine

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from starlette.requests import Request
@@ -15,17 +14,14 @@ from deepfake_tf.engines.server_requests import API_KEY_HEADER
 from deepfake_tf.server import gateway
 from deepfake_tf.server.predict_json import error_body
 from deepfake_tf.server.request_body import BodyReader
+from deepfake_tf.server.served import AnyVersion, Served
 from deepfake_tf.server.tf_serving_api import TIMEOUT_SECONDS, TfServingApi
-
-if TYPE_CHECKING:
-    from deepfake_tf.server.served_engine import ServedEngine
-    from deepfake_tf.server.served_model import ServedModel
 
 ENGINE = "deepfake-tf local server"
 
 
 def build_local_app(
-    model: ServedModel | ServedEngine,
+    model: Served[AnyVersion],
     api_key: str | None = None,
     cors_origins: Sequence[str] = (),
     bodies: BodyReader | None = None,

@@ -9,7 +9,7 @@ import asyncio
 import json
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,14 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 from deepfake_tf.engines.tensorflow_messages import without_node_names
 from deepfake_tf.server.batching import Overloaded
-from deepfake_tf.server.json_echo import shorten
 from deepfake_tf.server.metrics import CONTENT_TYPE
-from deepfake_tf.server.predict_json import error_body, parse_request, read_inputs, write_outputs
+from deepfake_tf.server.predict_json import error_body, parse_request, read_inputs, received, write_outputs
 from deepfake_tf.server.request_body import BodyError, BodyReader
-
-if TYPE_CHECKING:
-    from deepfake_tf.server.served_engine import EngineVersion, ServedEngine
-    from deepfake_tf.server.served_model import ServedModel, Version
+from deepfake_tf.server.served import AnyVersion, Served
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 TIMEOUT_SECONDS = 30.0  # TensorFlow Serving's --rest_api_timeout_in_ms
@@ -57,10 +53,10 @@ class ApiError(Exception):
         self.status = status
 
 
-class TfServingApi:
+class TfServingApi(Generic[AnyVersion]):
     """An ASGI application: status, metadata, `:predict` and Prometheus metrics of one model."""
 
-    def __init__(self, model: ServedModel | ServedEngine, bodies: BodyReader, timeout_seconds: float = TIMEOUT_SECONDS):
+    def __init__(self, model: Served[AnyVersion], bodies: BodyReader, timeout_seconds: float = TIMEOUT_SECONDS):
         self._model = model
         self._bodies = bodies
         self._timeout_seconds = timeout_seconds
@@ -114,12 +110,15 @@ class TfServingApi:
         version = self._find(match)
         if match["verb"].lower() != "predict":
             raise ApiError(400, f"The local server answers :predict alone. Received: :{match['verb']}")
+        refusals: tuple[type[Exception], ...] = (ValueError, TypeError, RecursionError, *self._model.input_errors)
         try:
             # In a thread: a large body takes a while to parse, and others are waiting.
             parsed = await asyncio.to_thread(parse_request, body)
             signature_name = parsed.get("signature_name") or DEFAULT_SIGNATURE
             if signature_name not in version.signatures:
-                raise ValueError(f'Serving signature name: "{shorten(signature_name)}" not found in signature def')
+                raise ValueError(
+                    f"signature_name must be one of {', '.join(version.signatures)}. {received(signature_name)}"
+                )
             dtypes = version.signatures[signature_name].dtypes
             inputs, as_rows = await asyncio.to_thread(read_inputs, parsed, dtypes)
             async with asyncio.timeout(self._timeout_seconds):
@@ -129,10 +128,10 @@ class TfServingApi:
             raise ApiError(504, "Timed out waiting for notification") from error
         except Overloaded as error:
             raise ApiError(503, str(error)) from error
-        except (ValueError, TypeError, RecursionError, *self._model.input_errors) as error:
+        except refusals as error:
             raise ApiError(400, without_node_names(getattr(error, "message", None) or str(error))) from error
 
-    def _find(self, match: re.Match[str]) -> Version | EngineVersion:
+    def _find(self, match: re.Match[str]) -> AnyVersion:
         name, version, label = match["model"], match["version"], match["label"]
         if label is not None:
             if name != self._model.name or label not in self._model.labels:
