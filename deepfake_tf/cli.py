@@ -437,7 +437,8 @@ def _evaluate_by_source(options: argparse.Namespace) -> int:
     examples = _load_data(options)
     detector = Detector(options.model, engine=options.engine)
     description = {"model": str(detector.model_dir), "data": options.data}
-    rows = evaluate_by_source(detector, examples, options.output, description)
+    tell = lambda name, error: print(f"no score: {printable(name)}: {printable(error)}", file=sys.stderr)
+    rows = evaluate_by_source(detector, examples, options.output, description, tell)
     print(format_sources(rows), end="")
     errors = sum(row["errors"] for row in rows if row["source"] == ALL)
     print(f"{plural(len(examples), 'image')}, {errors:,} without a score; report in {options.output}")
