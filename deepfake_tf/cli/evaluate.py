@@ -6,23 +6,56 @@ import argparse
 from pathlib import Path
 
 from deepfake_tf.cli.command import Commands, add_command
-from deepfake_tf.cli.data_options import add_data_options, add_split_options, load_split
+from deepfake_tf.cli.data_options import add_data_options, add_split_options, data_given, load_split
 from deepfake_tf.cli.exit_codes import EXIT_OK, EXIT_SOME_FAILED
-from deepfake_tf.cli.model_options import add_model_option, find_measured_model, threshold_of
+from deepfake_tf.cli.model_options import add_model_option, find_measured_model, load_detector, threshold_of
 from deepfake_tf.text import json_text, plural
-from deepfake_tf.writing import write_whole
+from deepfake_tf.writing import check_folder, write_whole
 
 
 def add(commands: Commands) -> None:
     command = add_command(commands, "evaluate", run, "Measure a run directory or a SavedModel on labelled images.")
     add_data_options(command)
     add_model_option(command, "a run directory or a SavedModel")
-    command.add_argument("--output", required=True, metavar="DIR", help="metrics.json, predictions.csv and plots")
+    command.add_argument(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="metrics.json, predictions.csv and plots; or sources.json, .csv",
+    )
     add_split_options(command)
     command.add_argument("--groups", metavar="REGEX", help="accuracy by this part of the names too, in groups.json")
+    command.add_argument(
+        "--by",
+        choices=("generator",),
+        help="instead: the verdicts of all images in REAL/SOURCE/ and FAKE/GENERATOR/, a row a source and a generator; "
+        "--model may be a .tflite",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
+    return _measure_by_source(options) if options.by else _measure(options)
+
+
+def _measure_by_source(options: argparse.Namespace) -> int:
+    from deepfake_tf.evaluation.by_source import evaluate_by_source, format_sources
+
+    if options.groups or options.limit is not None:
+        raise ValueError(
+            f"--by judges all images: it takes neither --groups nor --limit. Received: --groups {options.groups}, "
+            f"--limit {options.limit}"
+        )
+    check_folder(options.output)
+    detector = load_detector(options.model)
+    examples = data_given(options).load()
+    description = {"model": str(detector.model_dir), "data": options.data}
+    rows = evaluate_by_source(detector, examples, options.output, description)
+    print(format_sources(rows), end="")
+    print(f"{plural(len(examples), 'image')}; report in {options.output}")
+    return EXIT_SOME_FAILED if any(row["errors"] for row in rows) else EXIT_OK
+
+
+def _measure(options: argparse.Namespace) -> int:
     from deepfake_tf.evaluation.groups import accuracy_by_group, format_groups, group_pattern
     from deepfake_tf.evaluation.report import write_report
     from deepfake_tf.evaluation.scoring import score

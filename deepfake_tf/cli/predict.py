@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FORMATS_BY_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}  # of what --output names
 ROW_FORMATS = ("jsonl", "csv")  # what can be written row by row
-SUBMISSION_FORMATS = ("predictathon", "predictathon-index")  # a label for every file, the hackathon's
+SUBMISSION_FORMAT = "predictathon"  # a label for every file, the hackathon's
 
 
 def add(commands: Commands) -> None:
@@ -31,9 +31,8 @@ def add(commands: Commands) -> None:
     command.add_argument("paths", nargs="+", metavar="PATH")
     command.add_argument(
         "--format",
-        choices=("table", *FORMATS_BY_SUFFIX.values(), *SUBMISSION_FORMATS),
-        help="default: what --output ends in, else table; predictathon: one JSON object, file name to real or fake; "
-        "-index: a list by number",
+        choices=("table", *FORMATS_BY_SUFFIX.values(), SUBMISSION_FORMAT),
+        help="default: what --output ends in, else table; predictathon: one JSON object, file name to real or fake",
     )
     command.add_argument("--output", metavar="FILE", help="write there, whole or not at all, instead of the terminal")
     command.add_argument("--resume", action="store_true", help="go on with --output: files that have a row are skipped")
@@ -53,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     is_row_file = bool(options.output) and output_format in ROW_FORMATS
     if options.resume and not is_row_file:
         raise ValueError(f"--resume goes on with a file of rows: give --output and --format {' or '.join(ROW_FORMATS)}")
-    is_submission = output_format in SUBMISSION_FORMATS
+    is_submission = output_format == SUBMISSION_FORMAT
     if is_submission:
         _check_submission(paths, output_format, options.provenance)
     if options.output:
@@ -144,7 +143,7 @@ def _check_submission(paths: Sequence[str], output_format: str, with_provenance:
 
     if with_provenance:
         raise ValueError(f"--format {output_format} has no place for what --provenance adds: take --format json")
-    check_names(paths, output_format)
+    check_names(paths)
 
 
 def _write_submission(detector: Detector, paths: Sequence[str], output_format: str, output: str | None) -> int:
@@ -159,7 +158,7 @@ def _write_submission(detector: Detector, paths: Sequence[str], output_format: s
             reason = f"{printable(prediction.file)}: {prediction.error}"
             print(f"{reason}; answered by the prior: {prior.lower()}", file=sys.stderr)
     say_unexpected(prediction.error for prediction in predictions)
-    text = format_submission(predictions, output_format, prior)
+    text = format_submission(predictions, prior)
     if output:
         write_whole(output, text)
         fakes = sum((prior if prediction.error else prediction.label) == "FAKE" for prediction in predictions)

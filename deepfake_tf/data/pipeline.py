@@ -1,8 +1,10 @@
 """The tf.data pipeline: encoded images in, augmented batches out.
 
-Order, and why: decode once to uint8 at the image's own size and keep that (100,000 CIFAKE images are
-307 MB; as float32 at 224 px they would be 60 GB); shuffle positions, not pictures; gather a batch;
-degrade it at the images' own size; resize the whole batch at once; augment it; normalise; prefetch. Every
+Order, and why: decode once to uint8 and keep that, at the images' own size where all share one (100,000 CIFAKE images
+are 307 MB; as float32 at 224 px they would be 60 GB), else as the network's square; shuffle positions, not pictures;
+gather a batch; degrade it at the size that is kept; resize the whole batch at once; augment it; normalise; prefetch.
+Images of several sizes are thus resized before they are degraded: the damage is that of small images, and for
+full-size photographs, which must be damaged before they are resized, this is not the pipeline. Every
 random number follows from the seed, the epoch and the position, so a run gives the same batches again, and
 a resumed one goes on where it was cut.
 """

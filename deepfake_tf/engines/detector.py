@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
 
 import numpy as np
 
@@ -334,7 +334,7 @@ def _encode(image: Image) -> tuple[bytes, str, str]:
     if isinstance(image, np.ndarray):
         return encode_array(image), "", ""
     if hasattr(image, "convert"):  # a PIL image, recognised without importing Pillow
-        return _encode_pillow(image)
+        return _encode_pillow(cast("PIL.Image.Image", image))
     if hasattr(image, "read"):
         return _read_stream(image)
     raise TypeError(

@@ -96,7 +96,9 @@ def evaluate_photograph_robustness(
             image, error = _decode(file)
             if image is None:
                 errors[index] = error
-            for name, change in all_conditions.items() if image is not None else ():
+                bar.update()
+                continue
+            for name, change in all_conditions.items():
                 changed = change(image) if max(image.shape) <= LONGEST_SIDE else None
                 if changed is None or min(changed.shape[:2]) < SHORTEST_SIDE:
                     left_out[name] += 1

@@ -164,6 +164,7 @@ def _known_logit(flatbuffer: bytes) -> float:
     """What the variant itself gives for the known image: eight bits move it."""
     interpreter = Interpreter(model_content=flatbuffer)
     pixels = read_image(known_image()).pixels
+    assert pixels is not None  # a PNG of our own
     return float(interpreter.get_signature_runner()(pixels=pixels[None])["logit"][0, 0])
 
 

@@ -8,91 +8,24 @@ reported as a problem, none is an exception.
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import struct
 import zlib
-from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from deepfake_tf.provenance import exif, iptc, tiff, xmp
 from deepfake_tf.provenance.fields import Field
+from deepfake_tf.provenance.isobmff import read_isobmff
+from deepfake_tf.provenance.metadata import BLOCK_BYTES, Metadata
+from deepfake_tf.reading.well_formed import webp_size
 
-BLOCK_BYTES = 1 << 20  # read of any one metadata block, compressed or not: a ComfyUI workflow has 0.1 to 0.5 MB
-TOTAL_BYTES = 16 << 20  # read of all of a file's metadata blocks together
 MAX_CREDENTIAL_BYTES = 32 << 20  # handed to the SDK, which holds it twice; usual are 0.01 to 10 MB
-CREDENTIAL_BYTES = 64 << 10  # kept of a Content Credential's bytes, to look for its source type unverified
 _PARTS = 20_000  # segments, chunks or boxes walked past: a PNG of 150 MB in Pillow's chunks of 64 kB has 2,400
 _TEXTS = 200  # text chunks of one PNG
 
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 _PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
 _TIFF_XMP, _TIFF_IPTC, _TIFF_C2PA, _TIFF_WIDTH, _TIFF_HEIGHT = 700, 33723, 52545, 256, 257
-
-
-@dataclasses.dataclass
-class Metadata:
-    """What a file's header and metadata hold.
-
-    Attributes:
-        format: "JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIC", "GIF", "BMP", or empty.
-        width: in pixels; 0 where unknown.
-        height: in pixels; 0 where unknown.
-        fields: the fields that bear on the origin, in file order.
-        has_credential: whether there is a place for a Content Credential (a C2PA manifest store), if an empty one.
-        credential_size: bytes of the embedded Content Credential.
-        credential_bytes: the first `CREDENTIAL_BYTES` of it.
-        problems: what could not be read, a phrase each.
-        bytes_read: of metadata, decompressed, so far.
-    """
-
-    format: str = ""
-    width: int = 0
-    height: int = 0
-    fields: list[Field] = dataclasses.field(default_factory=list)
-    has_credential: bool = False
-    credential_size: int = 0
-    credential_bytes: bytes = b""
-    problems: list[str] = dataclasses.field(default_factory=list)
-    bytes_read: int = 0
-
-    def allow(self, length: int) -> int:
-        """How many of `length` bytes of metadata may still be read or decompressed."""
-        return max(0, min(length, BLOCK_BYTES, TOTAL_BYTES - self.bytes_read))
-
-    def read_block(self, stream: BinaryIO, length: int, what: str) -> bytes:
-        """The next `length` bytes, or what the limits allow of them; the stream ends up somewhere within."""
-        allowed = self.allow(length)
-        block = stream.read(allowed)
-        self.bytes_read += len(block)
-        if len(block) < allowed:
-            self.problem(f"{what} is cut off at {len(block)} of {length} bytes")
-        elif allowed < length:
-            self.problem(f"{what} has {length} bytes; {allowed} were read")
-        return block
-
-    def add(self, read_fields: Callable[[Any], tuple[list[Field], list[str]]], block: Any) -> None:
-        """Take what a block's reader makes of it; where the reader fails, the other blocks still count."""
-        try:
-            fields, problems = read_fields(block)
-        except OSError:  # of the disk, not of the block's content
-            raise
-        except Exception as error:
-            fields, problems = [], [f"a metadata block cannot be read ({type(error).__name__}: {error})"]
-        self.fields.extend(fields)
-        for problem in problems:
-            self.problem(problem)
-
-    def read_credential(self, stream: BinaryIO, length: int) -> None:
-        """Take (a further part of) a Content Credential: its length, and of its bytes those that are kept."""
-        self.has_credential = True
-        self.credential_size += length
-        self.credential_bytes += stream.read(max(0, min(length, CREDENTIAL_BYTES - len(self.credential_bytes))))
-
-    def problem(self, phrase: str) -> None:
-        """Note what could not be read; the same thing is noted once, and ten things are enough."""
-        if phrase not in self.problems and len(self.problems) < 10:
-            self.problems.append(phrase)
 
 
 def read_metadata(stream: BinaryIO) -> Metadata:
@@ -125,9 +58,6 @@ def _read_any(stream: BinaryIO, metadata: Metadata) -> None:
     elif head[:4] in (b"II*\0", b"MM\0*"):
         _read_tiff(stream, metadata)
     elif head[4:8] == b"ftyp":
-        # Imported here because that module fills in this one's Metadata.
-        from deepfake_tf.provenance.isobmff import read_isobmff
-
         read_isobmff(stream, metadata)
     elif head[:6] in (b"GIF87a", b"GIF89a") and len(head) >= 10:
         metadata.format = "GIF"
@@ -291,7 +221,7 @@ def _read_webp(stream: BinaryIO, metadata: Metadata) -> None:
         kind, length = head[:4], int.from_bytes(head[4:], "little")
         start = stream.tell()
         if kind in (b"VP8X", b"VP8 ", b"VP8L") and not metadata.width:
-            metadata.width, metadata.height = _webp_size(kind, stream.read(10))
+            metadata.width, metadata.height = webp_size(kind, stream.read(10))
         elif kind == b"EXIF":
             metadata.add(exif.read_fields, metadata.read_block(stream, length, "the EXIF chunk"))
         elif kind == b"XMP ":
@@ -300,18 +230,6 @@ def _read_webp(stream: BinaryIO, metadata: Metadata) -> None:
             metadata.read_credential(stream, length)
         stream.seek(start + length + length % 2)
     metadata.problem(f"more than {_PARTS} chunks; the rest was not read")
-
-
-def _webp_size(kind: bytes, head: bytes) -> tuple[int, int]:
-    if len(head) < 10:
-        return 0, 0
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(head[4:7], "little"), 1 + int.from_bytes(head[7:10], "little")
-    if kind == b"VP8L":
-        bits = int.from_bytes(head[1:5], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    width, height = struct.unpack("<HH", head[6:10])
-    return width & 0x3FFF, height & 0x3FFF
 
 
 def _read_tiff(stream: BinaryIO, metadata: Metadata) -> None:

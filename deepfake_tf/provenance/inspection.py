@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from deepfake_tf.contract import LABEL_NAMES, unexpected
 from deepfake_tf.provenance import content_credentials
-from deepfake_tf.provenance.containers import MAX_CREDENTIAL_BYTES, Metadata, read_metadata
+from deepfake_tf.provenance.containers import MAX_CREDENTIAL_BYTES, read_metadata
 from deepfake_tf.provenance.findings import (
     AI_EDITED,
     CAPTURED,
@@ -24,6 +24,7 @@ from deepfake_tf.provenance.findings import (
     clean,
 )
 from deepfake_tf.provenance.interpretation import findings_of
+from deepfake_tf.provenance.metadata import Metadata
 from deepfake_tf.text import plural, printable
 
 if TYPE_CHECKING:

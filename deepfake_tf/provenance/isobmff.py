@@ -6,7 +6,7 @@ import dataclasses
 from typing import BinaryIO
 
 from deepfake_tf.provenance import exif, xmp
-from deepfake_tf.provenance.containers import Metadata
+from deepfake_tf.provenance.metadata import Metadata
 
 _C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # C2PA 2.2, annex A.5
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"heis": "HEIC"}

@@ -237,11 +237,7 @@ def _decode_bmp(picture: bytes, width: int, height: int) -> np.ndarray:
 
 
 def _webp_size(image_bytes: bytes) -> tuple[int, int]:
-    """Of the (first) picture, lossy or lossless: RFC 6386, section 9.1, and RFC 9649, section 3.4."""
+    """Of the (first) picture, lossy or lossless."""
     start = well_formed.webp_picture(image_bytes)
     head = image_bytes[start : start + 18].ljust(18, b"\0")
-    if head.startswith(b"VP8L"):
-        bits = int.from_bytes(head[9:13], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    width, height = struct.unpack_from("<HH", head, 14)
-    return width & 0x3FFF, height & 0x3FFF
+    return well_formed.webp_size(head[:4], head[8:])

@@ -172,6 +172,24 @@ def webp(data: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(picture)) + b"WEBP" + picture
 
 
+def webp_size(kind: bytes, content: bytes) -> tuple[int, int]:
+    """Width and height, pixels, as a chunk of a WebP states them: RFC 6386, section 9.1, and RFC 9649, section 2.7.
+
+    Args:
+        kind: b"VP8 ", b"VP8L" or b"VP8X".
+        content: the chunk's, at least its first ten bytes; cut off, the size is 0 x 0.
+    """
+    if len(content) < 10:
+        return 0, 0
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(content[4:7], "little"), 1 + int.from_bytes(content[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(content[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack_from("<HH", content, 6)
+    return width & 0x3FFF, height & 0x3FFF
+
+
 def webp_picture(data: bytes) -> int:
     """Where the chunk with the (first) picture stands, of kind "VP8 " or "VP8L"; at the end where there is none."""
     position = 12

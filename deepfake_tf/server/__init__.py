@@ -9,7 +9,6 @@ local.py               the local server, put together from the modules below
 tf_serving_api.py      TensorFlow Serving's REST routes, errors and status codes
 predict_json.py        the JSON of `:predict`, both ways
 json_tensors.py        one JSON value as a tensor
-json_echo.py           JSON values in error messages
 loading.py             a model that is loaded while the server answers for others
 served_model.py        the versions of a SavedModel, its labels and signatures
 served_engine.py       the same for an engine of `Detector`, without TensorFlow

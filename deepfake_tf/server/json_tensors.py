@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -10,12 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_tf.server.json_echo import echo
-
 MAX_RANK = 32  # of tensors; TensorFlow's conversion of a NumPy array of a higher one ends the process
+_MAX_CHARACTERS = 500  # of a value out of a request in a message
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _LARGEST = {"float": float(np.finfo(np.float32).max), "double": float(np.finfo(np.float64).max)}
 _INTEGER_BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
+
+
+def received(value: Any) -> str:
+    """What a message says of a JSON value that came, which may be as long as a request."""
+    if isinstance(value, (list, dict)):
+        return f"Received: {'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
+    return f"Received: {json.dumps(value[:_MAX_CHARACTERS] if isinstance(value, str) else value, ensure_ascii=False)}"
 
 
 def is_base64(value: Any) -> bool:
@@ -31,7 +38,7 @@ def read_tensor(value: Any, dtype: str) -> np.ndarray:
         dtype: str. TensorFlow's name, such as "string", "float" or "int32".
 
     Raises:
-        ValueError: ragged, nested too deeply, of another type, or out of the dtype's range; in the server's own words.
+        ValueError: ragged, nested too deeply, of another type, or out of the dtype's range.
     """
     shape = []
     inner = value
@@ -41,7 +48,7 @@ def read_tensor(value: Any, dtype: str) -> np.ndarray:
             break
         inner = inner[0]
         if len(shape) > MAX_RANK:
-            raise ValueError(f"JSON Value: lists are nested more than {MAX_RANK} deep")
+            raise ValueError(f"lists are nested more than {MAX_RANK} deep")
     leaves = list(_leaves(value, shape, 0, dtype))
     tensor = np.empty(len(leaves), object if dtype == "string" else _numpy_dtype(dtype))
     tensor[:] = leaves
@@ -56,8 +63,8 @@ def _leaves(value: Any, shape: list[int], level: int, dtype: str) -> Iterator[An
     if not isinstance(value, list):
         if level != len(shape):
             raise ValueError(
-                f"JSON Value: {echo(value)} found at incorrect level: {level + 1} in the JSON DOM. Expected at "
-                f"level: {len(shape)}"
+                f"lists must be nested equally deep: {len(shape)} levels, as the first item is. {received(value)} "
+                f"at level {level + 1}"
             )
         yield _leaf(value, dtype)
         return
@@ -82,9 +89,9 @@ def _leaf(value: Any, dtype: str) -> Any:
         "double": is_number,
     }.get(dtype, is_number and isinstance(value, int) and _fits_integer(value, dtype))
     if not fits:
-        raise ValueError(f"JSON Value: {echo(value)} Type: {_type_name(value)} is not of expected type: {dtype}")
+        raise ValueError(f"a value must be of the type {dtype}. {received(value)}")
     if dtype in _LARGEST and not _fits_float(value, _LARGEST[dtype]):
-        raise ValueError(f"Cannot convert JSON value: {echo(value)} to {dtype} without loss of precision.")
+        raise ValueError(f"a value is out of the range of {dtype}. {received(value)}")
     return value.encode() if dtype == "string" else value
 
 
@@ -102,7 +109,7 @@ def _fits_integer(value: int, dtype: str) -> bool:
 
 def _decode_base64(value: dict[str, Any]) -> bytes:
     if not is_base64(value):
-        raise ValueError(f"JSON Value: {echo(value)} not formatted correctly for base64 data")
+        raise ValueError(f'a string must be text or {{"b64": "..."}}. {received(value)}')
     text = "".join(value["b64"].split())
     padded = text + "=" * (-len(text) % 4)
     if not _BASE64.fullmatch(text) or len(text.rstrip("=")) % 4 == 1:
@@ -111,10 +118,3 @@ def _decode_base64(value: dict[str, Any]) -> bytes:
         return base64.b64decode(padded)
     except ValueError as error:
         raise ValueError("Unable to base64 decode") from error
-
-
-def _type_name(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value)
-    names = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
-    return names.get(type(value), "Null")

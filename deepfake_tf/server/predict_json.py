@@ -1,7 +1,6 @@
 """The JSON of `:predict`, both ways, as TensorFlow Serving reads and writes it.
 
-The format: https://www.tensorflow.org/tfx/serving/api_rest#predict_api. Where that page is silent, the
-messages and the order of the checks are those of the server itself.
+The format: https://www.tensorflow.org/tfx/serving/api_rest#predict_api. Messages are in words of our own.
 """
 
 from __future__ import annotations
@@ -15,18 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_tf.server.json_echo import echo, shorten
-from deepfake_tf.server.json_tensors import is_base64, read_tensor
+from deepfake_tf.server.json_tensors import is_base64, read_tensor, received
 
-# Python's json and RapidJSON stop at the same character and word it differently.
-_PARSE_ERRORS = {
-    "Expecting value": "Invalid value.",
-    "Expecting property name enclosed in double quotes": "Missing a name for object member.",
-    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
-    "Expecting ',' delimiter": "Missing a comma or } after an object member.",
-    "Extra data": "The document root must not be followed by other values.",
-    "Unterminated string starting at": "Missing a closing quotation mark in string.",
-}
 # The escapes of a JSON text, one after another, so that `\\ud800`, a backslash and five letters, is not taken for one.
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F])|.)", re.DOTALL
@@ -40,31 +29,17 @@ def parse_request(body: bytes) -> dict[str, Any]:
     Raises:
         ValueError: it is not JSON in UTF-8, not an object, or `signature_name` is no string.
     """
-    if not body:
-        raise ValueError("JSON Parse error: The document is empty")
     try:
         text = body.decode()  # by `json.loads` itself, halves of characters would pass, and UTF-16
         request = json.loads(text)
-    except json.JSONDecodeError as error:
-        rest = error.doc[error.pos : error.pos + 5]
-        # The server's parser has eaten the letters that could have become one of these.
-        offset = error.pos + max(_common_prefix(rest, word) for word in ("null", "true", "false"))
-        message = _PARSE_ERRORS.get(error.msg, f"{error.msg}.")
-        raise ValueError(f"JSON Parse error: {message} at offset: {offset}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"JSON Parse error: Invalid encoding in string. at offset: {error.start}") from error
-    except RecursionError as error:
-        raise ValueError("JSON Parse error: nested too deeply.") from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise ValueError("JSON Parse error: Number too big to be stored in double.") from error
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are such
+        raise ValueError(f"JSON Parse error: the body must be JSON in UTF-8: {error}") from error
     if (lone := _lone_surrogate(text)) is not None:
-        raise ValueError(f"JSON Parse error: The surrogate pair in string is invalid. at offset: {lone}")
+        raise ValueError(f"JSON Parse error: the body must be JSON in UTF-8: half a character at position {lone}")
     if not isinstance(request, dict):
-        raise ValueError(f"JSON Value: {echo(request)} Is not object")
+        raise ValueError(f"The request's body must be a JSON object. {received(request)}")
     if not isinstance(request.get("signature_name", ""), str):
-        raise ValueError(
-            f"JSON Value: {echo(request)} not formatted correctly. 'signature_name' key must be a string value."
-        )
+        raise ValueError(f"signature_name must be a string. {received(request['signature_name'])}")
     return request
 
 
@@ -81,21 +56,14 @@ def read_inputs(request: dict[str, Any], dtypes: Mapping[str, str]) -> tuple[dic
     Raises:
         ValueError: the request does not fit the signature.
     """
-    if "instances" in request:
-        if "inputs" in request:
-            raise ValueError(
-                f"JSON Value: {echo(request)} Not formatted correctly expecting only one of 'inputs' or "
-                "'instances' keys to exist "
-            )
-        instances = request["instances"]
-        if not isinstance(instances, list):
-            raise ValueError(f"JSON Value: {echo(request)} Expecting 'instances' to be an list/array")
-        if not instances:
-            raise ValueError(f"JSON Value: {echo(request)} No values in 'instances' array")
-        return _read_rows(instances, dtypes), True
+    if ("instances" in request) == ("inputs" in request):
+        raise ValueError(f"The request must have one of the keys instances and inputs. {received(list(request))}")
     if "inputs" in request:
         return _read_columns(request["inputs"], dtypes), False
-    raise ValueError("Missing 'inputs' or 'instances' key")
+    instances = request["instances"]
+    if not isinstance(instances, list) or not instances:
+        raise ValueError(f"instances must be a list of at least one. {received(instances)}")
+    return _read_rows(instances, dtypes), True
 
 
 def write_outputs(outputs: Mapping[str, np.ndarray], as_rows: bool) -> bytes:
@@ -157,20 +125,14 @@ def _read_rows(instances: list[Any], dtypes: Mapping[str, str]) -> dict[str, np.
         for name, value in named.items():
             try:
                 if name not in dtypes:
-                    raise ValueError(f"JSON object: does not have named input: {shorten(name)}")
+                    raise ValueError(f"The model has no such input. {received(name)}")
                 row = read_tensor(value, dtypes[name])
                 _check_same_shape(rows[name], row)
             except ValueError as error:
-                key = f" key: {shorten(name)}" if are_objects else ""
-                raise ValueError(
-                    f"Failed to process element: {index}{key} of 'instances' list. Error: INVALID_ARGUMENT: {error}"
-                ) from error
+                raise ValueError(f"instances[{index}]: {error}") from error
             rows[name].append(row)
         if are_objects and set(named) != set(dtypes):
-            raise ValueError(
-                f"Failed to process element: {index} of 'instances' list. JSON object: {echo(instance)} keys must "
-                f"be equal to: {','.join(sorted(dtypes))}"
-            )
+            raise ValueError(f"instances[{index}]: the keys must be {', '.join(sorted(dtypes))}. {received(instance)}")
     return {name: np.stack(tensors) for name, tensors in rows.items()}
 
 
@@ -200,14 +162,6 @@ def _check_same_shape(rows: list[np.ndarray], row: np.ndarray) -> None:
 def _is_named(value: Any) -> bool:
     """Whether an instance names its inputs; {"b64": "..."} is one value."""
     return isinstance(value, dict) and not is_base64(value)
-
-
-def _common_prefix(first: str, second: str) -> int:
-    """The number of characters with which both begin."""
-    for index, (one, other) in enumerate(zip(first, second)):
-        if one != other:
-            return index
-    return min(len(first), len(second))
 
 
 # --- writing ----------------------------------------------------------------------------------

@@ -18,10 +18,9 @@ from starlette.types import Receive, Scope, Send
 
 from deepfake_tf.engines.tensorflow_messages import without_node_names
 from deepfake_tf.server.batching import Overloaded
-from deepfake_tf.server.json_echo import shorten
 from deepfake_tf.server.loading import LoadingModel, Served
 from deepfake_tf.server.metrics import CONTENT_TYPE, exposition
-from deepfake_tf.server.predict_json import error_body, parse_request, read_inputs, write_outputs
+from deepfake_tf.server.predict_json import error_body, parse_request, read_inputs, received, write_outputs
 from deepfake_tf.server.request_body import BodyError, BodyReader
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -117,13 +116,15 @@ class TfServingApi:
         model, version = await self._find(match)
         if match["verb"].lower() != "predict":
             raise ApiError(400, f"The local server answers :predict alone. Received: :{match['verb']}")
-        refusals = (ValueError, TypeError, RecursionError, *model.input_errors)
+        refusals: tuple[type[Exception], ...] = (ValueError, TypeError, RecursionError, *model.input_errors)
         try:
             # In a thread: a large body takes a while to parse, and others are waiting.
             parsed = await asyncio.to_thread(parse_request, body)
             signature_name = parsed.get("signature_name") or DEFAULT_SIGNATURE
             if signature_name not in version.signatures:
-                raise ValueError(f'Serving signature name: "{shorten(signature_name)}" not found in signature def')
+                raise ValueError(
+                    f"signature_name must be one of {', '.join(version.signatures)}. {received(signature_name)}"
+                )
             dtypes = version.signatures[signature_name].dtypes
             inputs, as_rows = await asyncio.to_thread(read_inputs, parsed, dtypes)
             async with asyncio.timeout(self._timeout_seconds):

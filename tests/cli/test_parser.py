@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from deepfake_tf.cli.parser import COMMANDS, build_parser
-from deepfake_tf.cli.predict import FORMATS_BY_SUFFIX, ROW_FORMATS, SUBMISSION_FORMATS
+from deepfake_tf.cli.predict import FORMATS_BY_SUFFIX, ROW_FORMATS
 from deepfake_tf.engines.names import ENGINES
 
 
@@ -33,8 +33,7 @@ def test_serving_engines_are_offered(command):
 
 
 def test_formats_are_those_of_the_writers():
-    from deepfake_tf.output import row_file, submission, tables
+    from deepfake_tf.output import row_file, tables
 
     assert ROW_FORMATS == row_file.FORMATS
-    assert SUBMISSION_FORMATS == submission.FORMATS
     assert {"table", *FORMATS_BY_SUFFIX.values()} == set(tables.FORMATS)

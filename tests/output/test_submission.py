@@ -1,11 +1,11 @@
-"""The hackathon's forms: every file there, in natural order, and one answer each."""
+"""The hackathon's form: every file there, in natural order, and one answer each."""
 
 import json
 
 import pytest
 
 from deepfake_tf.contract import Prediction
-from deepfake_tf.output.submission import FORMATS, check_names, format_submission, prior_label
+from deepfake_tf.output.submission import check_names, format_submission, prior_label
 from tests.cli.running import run
 from tests.images import encode, photograph
 
@@ -23,7 +23,7 @@ ROWS = [
 
 
 def test_one_object_of_file_names_in_natural_order():
-    text = format_submission(ROWS, "predictathon", "FAKE")
+    text = format_submission(ROWS, "FAKE")
     assert list(json.loads(text).items()) == [
         ("1.png", "fake"),
         ("2.png", "real"),
@@ -33,18 +33,9 @@ def test_one_object_of_file_names_in_natural_order():
     assert text.endswith("}\n")
 
 
-def test_a_list_by_index_in_the_form_of_the_training_labels():
-    assert json.loads(format_submission(ROWS, "predictathon-index", "REAL")) == [
-        {"index": 1, "prediction": "real"},
-        {"index": 2, "prediction": "real"},
-        {"index": 10, "prediction": "fake"},
-        {"index": 100, "prediction": "real"},
-    ]
-
-
 def test_names_of_text_and_numbers_sort_by_their_numbers():
     names = ["b1.png", "a10.png", "a2.png", "10.png", "9.png", "a.png", "a2b.png", "ü3.png", "02.png", "2.png"]
-    text = format_submission([prediction(name) for name in names], "predictathon", "FAKE")
+    text = format_submission([prediction(name) for name in names], "FAKE")
     assert list(json.loads(text)) == [
         *("02.png", "2.png", "9.png", "10.png"),
         *("a2.png", "a2b.png", "a10.png", "a.png", "b1.png", "ü3.png"),
@@ -52,18 +43,9 @@ def test_names_of_text_and_numbers_sort_by_their_numbers():
     assert "ü3.png" in text
 
 
-@pytest.mark.parametrize("output_format", FORMATS)
-def test_two_files_of_one_name_are_refused(output_format):
+def test_two_files_of_one_name_are_refused():
     with pytest.raises(ValueError, match="a/1.png and b/1.png"):
-        check_names(["a/1.png", "a/2.png", "b/1.png"], output_format)
-
-
-def test_the_form_by_index_takes_numbers_alone():
-    check_names(["a/1.png", "cat.png"], "predictathon")
-    with pytest.raises(ValueError, match="Received: cat.png"):
-        check_names(["1.png", "cat.png"], "predictathon-index")
-    with pytest.raises(ValueError, match="1.png and 01.png"):
-        check_names(["1.png", "01.png"], "predictathon-index")
+        check_names(["a/1.png", "a/2.png", "b/1.png"])
 
 
 @pytest.mark.parametrize(
@@ -101,12 +83,6 @@ def test_predict_writes_the_submission(test_images, exported_model, tmp_path):
     assert f"{test_images / '3.png'}: not an image" in result.stderr
     assert "answered by the prior: fake" in result.stderr
     assert list(output.parent.iterdir()) == [output]  # nothing temporary is left
-
-
-def test_predict_prints_the_form_by_index(test_images, exported_model):
-    result = run("predict", test_images, "--format", "predictathon-index", "--model", exported_model.path)
-    assert result.returncode == 0, result.stderr
-    assert [row["index"] for row in json.loads(result.stdout)] == [1, 2, 10]
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ def test_the_share_of_each_class_that_gives_itself_away(tmp_path):
     shares = evidence_share([str(path), encode(), camera, camera], [1, 1, 0, 0])
     assert shares["FAKE"] == {"generated": 0.5, "ai_edited": 0.0, "captured": 0.0}
     assert shares["REAL"] == {"generated": 0.0, "ai_edited": 0.0, "captured": 1.0}
-    with pytest.raises(ValueError, match="Received: 1 files, 2 labels"):
+    with pytest.raises(ValueError, match="Received: 1 file, 2 labels"):
         evidence_share([path], [0, 1])
 
 

@@ -77,6 +77,10 @@ def test_answers_like_tensorflow_model_server(ports, record):
         assert b"<H1>Not Found</H1>" in answer
     else:
         assert headers["Content-Type"] == "application/json"
+        if status == 400:  # what is wrong with a request is said in words of our own
+            assert list(json.loads(answer)) == ["error"]
+            assert len(json.loads(answer)["error"]) > 20
+            return
         _assert_same(json.loads(answer), json.loads(_with_images(json.dumps(record["answer"]))))
 
 
@@ -119,7 +123,7 @@ def test_base64_that_the_server_accepts(ports, encoded):
 def test_base64_that_the_server_refuses(ports, encoded):
     status, answer = _predict(ports["A"], {"instances": [{"image_bytes": {"b64": encoded}}]})
     assert status == 400
-    assert answer["error"].endswith("INVALID_ARGUMENT: Unable to base64 decode")
+    assert answer["error"].endswith("Unable to base64 decode")
 
 
 def test_bytes_that_are_no_utf8_do_not_break_the_answer(ports):

@@ -7,14 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake_tf.export.photograph_bundle import write_bundle
+from deepfake_tf.decision.verdict import Decision
+from deepfake_tf.export.photograph_bundle import write_photograph_bundle
 from tests.networks import reference_vit_b16 as reference
 
 BLOCKS = 2
-DESCRIPTION = {
-    "decision": {"threshold": 0.5, "temperature": 1.5, "offset": 0.1, "uncertain_band": [0.45, 0.55]},
-    "domain": {"sides_seen_in_training": [200, 600], "sides_accepted": [100, 1200], "mahalanobis_threshold": 50.0},
-}
+DECISION = Decision(
+    temperature=1.5,
+    intercept=-0.1,
+    threshold=0.5,
+    band=(0.45, 0.55),
+    sides_accepted=(100, 1200),
+    sides_seen=(200, 600),
+    distance_threshold=50.0,
+)
 
 
 def random_head(seed: int = 0) -> dict[str, np.ndarray]:
@@ -41,4 +47,6 @@ def weights(arrays, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(weights, tmp_path_factory) -> Path:
-    return write_bundle(weights, random_head(), DESCRIPTION, tmp_path_factory.mktemp("bundle"))
+    return write_photograph_bundle(
+        weights, random_head(), DECISION, {"kind": "test"}, tmp_path_factory.mktemp("bundle")
+    )

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from deepfake_tf.engines.photograph import PhotographEngine, load_litert
-from tests.detectors.photograph.conftest import BLOCKS, DESCRIPTION, random_head
 
 from deepfake_tf.detectors.photograph.views import central_view
-from deepfake_tf.export.photograph_bundle import read_training, write_bundle
+from deepfake_tf.engines.finding import engine_class
+from deepfake_tf.export.photograph_bundle import read_training, write_photograph_bundle
 from deepfake_tf.export.photograph_head import directions, head_outputs
 from deepfake_tf.export.photograph_litert import read_arrays
+from deepfake_tf.export.photograph_savedmodel import export_photograph_savedmodel
 from deepfake_tf.networks.vit_b16_inference import compute_features, float_dense
+from tests.export.photograph.conftest import BLOCKS, DECISION, random_head
 from tests.images import broken_images, encode, photograph
 
 LOGIT_TOLERANCE = 0.05  # of int8 activations, a scale a token
@@ -39,13 +40,15 @@ def views():
 def expected(arrays, views):
     """In float32: features and outputs."""
     features = compute_features(arrays, tf.constant(views), float_dense(arrays))
-    outputs = head_outputs(random_head(), DESCRIPTION["decision"], directions(random_head(), arrays), features)
+    outputs = head_outputs(random_head(), DECISION, directions(random_head(), arrays), features)
     return {name: value.numpy() for name, value in {**features, **outputs}.items()}
 
 
 @pytest.fixture(scope="module")
 def saved_model(bundle, encoded, tmp_path_factory):
-    return export_savedmodel(bundle, tmp_path_factory.mktemp("saved") / "photograph" / "1", encoded[:2], "float32")
+    return export_photograph_savedmodel(
+        bundle, tmp_path_factory.mktemp("saved") / "photograph" / "1", encoded[:2], "float32"
+    )
 
 
 def test_the_weights_come_back_bit_by_bit(arrays, bundle):
@@ -67,16 +70,18 @@ def test_xnnpack_runs_the_whole_backbone(bundle):
 def test_light_engines_stay_near_float(bundle, views, expected, library):
     if library == "openvino":
         pytest.importorskip("openvino")
-    outputs = PhotographEngine(bundle, num_threads=1, library=library).run(views)
+    outputs = engine_class(library)(bundle, num_threads=1).run(views)
     assert expected["logit"].std() > 2 * LOGIT_TOLERANCE
     np.testing.assert_allclose(outputs["logit"], expected["logit"], atol=LOGIT_TOLERANCE)
     np.testing.assert_allclose(outputs["distance"], expected["distance"], atol=LOGIT_TOLERANCE)
-    np.testing.assert_allclose(outputs["probability"], 1 / (1 + np.exp(-outputs["logit"] / 1.5)), atol=1e-5)
+    np.testing.assert_allclose(outputs["probability"], 1 / (1 + np.exp(-(outputs["logit"] / 1.5 - 0.1))), atol=1e-5)
     np.testing.assert_allclose(outputs["heatmap"], expected["heatmap"], atol=0.1)
 
 
 def test_features_of_the_backbone(bundle, views, expected):
-    features = load_litert(bundle / "backbone.tflite", 1)(pixels=views[:1])
+    interpreter = Interpreter(str(bundle / "backbone.tflite"))
+    interpreter.allocate_tensors()
+    features = interpreter.get_signature_runner()(pixels=views[:1])
     assert {name: values.shape for name, values in features.items()} == {
         "cls": (1, BLOCKS, 768),
         "attention": (1, BLOCKS, 12, 196),
@@ -88,16 +93,15 @@ def test_features_of_the_backbone(bundle, views, expected):
 
 
 def test_the_head_is_linear_and_explained_by_its_own_shares(arrays, expected):
-    head, decision = random_head(), DESCRIPTION["decision"]
-    logit = (expected["cls"] * head["weight"]).sum(axis=(1, 2)) + 0.25 - decision["offset"]
+    logit = (expected["cls"] * random_head()["weight"]).sum(axis=(1, 2)) + 0.25
     np.testing.assert_allclose(expected["logit"][:, 0], logit, atol=1e-4)
     # One more unit of a patch's value in the direction of its head is worth the attention that it gets.
-    towards = directions(head, arrays)
+    towards = directions(random_head(), arrays)
     features = {name: expected[name][:1] for name in ("cls", "attention", "values")}
     assert expected["heatmap"].shape == (4, 14, 14)
     assert expected["heatmap"].min() == 0
     np.testing.assert_allclose(expected["heatmap"].max(axis=(1, 2)), 1)
-    label = 1 if logit[0] >= 0 else -1
+    label = 1 if logit[0] / 1.5 >= 0.1 else -1
     evidence = np.einsum("bhp,bhpd,bhd->p", features["attention"][0], features["values"][0], towards.reshape(2, 12, 64))
     shown = np.maximum(label * evidence, 0) / np.maximum(label * evidence, 0).max()
     np.testing.assert_allclose(expected["heatmap"][0].ravel(), shown, atol=1e-4)
@@ -107,7 +111,7 @@ def test_saved_model_and_light_engine_give_the_same_rows(bundle, saved_model, en
     broken = broken_images()
     batch = [encoded[0], *(data for data, _ in broken.values()), encoded[1]]
     full = tf.saved_model.load(str(saved_model)).signatures["explain"](image_bytes=tf.constant(batch))
-    light = PhotographEngine(bundle).explain(batch)
+    light = engine_class("litert")(bundle).explain(batch)
     assert set(full) == set(light)
     for name in ("label", "verdict", "reason", "error", "in_domain", "width", "height"):
         np.testing.assert_array_equal(np.asarray(full[name]), light[name], err_msg=name)
@@ -142,23 +146,23 @@ def test_pixels_and_bytes_give_the_same(saved_model, encoded):
 
 
 def test_bfloat16_stays_near_float(bundle, saved_model, encoded, tmp_path):
-    path = export_savedmodel(bundle, tmp_path / "1", encoded[:1], "bfloat16")
+    path = export_photograph_savedmodel(bundle, tmp_path / "1", encoded[:1], "bfloat16")
     logits = [
         tf.saved_model.load(str(folder)).signatures["serving_default"](image_bytes=tf.constant(encoded))["logit"]
         for folder in (path, saved_model)
     ]
     np.testing.assert_allclose(*logits, atol=LOGIT_TOLERANCE)
     with pytest.raises(ValueError, match="Received: precision='int4'"):
-        export_savedmodel(bundle, tmp_path / "1", encoded[:1], "int4")
+        export_photograph_savedmodel(bundle, tmp_path / "1", encoded[:1], "int4")
     assert sorted(tmp_path.iterdir()) == [path]
 
 
 def test_a_new_head_leaves_the_backbone(bundle, tmp_path):
     copy = shutil.copytree(bundle, tmp_path / "bundle")
-    write_bundle(None, random_head(1), DESCRIPTION, copy)
+    write_photograph_bundle(None, random_head(1), DECISION, {}, copy)
     changed = {path.name for path in copy.iterdir() if path.read_bytes() != (bundle / path.name).read_bytes()}
     assert changed == {"head.tflite", "head.npz", "detector.json"}
-    PhotographEngine(copy)
+    engine_class("litert")(copy)
 
 
 def test_what_training_wrote_becomes_a_bundle(tmp_path):
@@ -172,41 +176,32 @@ def test_what_training_wrote_becomes_a_bundle(tmp_path):
         "band": [0.2, 0.9],
         "domain": {"limit": 1.1},
     }
-    (tmp_path / "detector.json").write_text(json.dumps(trained))
-    found, description = read_training(tmp_path)
+    (tmp_path / "trained.json").write_text(json.dumps(trained))
+    found, decision, card = read_training(tmp_path)
     assert set(found) == set(head)
     for name, array in head.items():
         np.testing.assert_array_equal(found[name], array)
-    assert description["decision"] == {
-        "threshold": 0.5,
-        "temperature": 0.8,
-        "offset": -0.1,
-        "uncertain_band": [0.2, 0.9],
-    }
-    assert description["domain"]["mahalanobis_threshold"] == 1.1
-    assert description["domain"]["sides_accepted"][0] == 200
-    assert description["card"] == trained
+    assert (decision.temperature, decision.intercept) == (0.8, pytest.approx(0.125))
+    assert (decision.threshold, decision.band, decision.distance_threshold) == (0.5, (0.2, 0.9), 1.1)
+    assert decision.sides_accepted == (200, None)
+    assert card == trained
 
 
 def test_unusable_bundles(bundle, weights, tmp_path):
     with pytest.raises(FileNotFoundError, match="has no backbone.tflite yet"):
-        write_bundle(None, random_head(), DESCRIPTION, tmp_path)
-    with pytest.raises(FileNotFoundError, match="backbone.tflite"):
-        PhotographEngine(tmp_path)
-    with pytest.raises(FileNotFoundError, match="backbone.tflite"):
-        export_savedmodel(tmp_path, tmp_path / "1", [])
+        write_photograph_bundle(None, random_head(), DECISION, {}, tmp_path)
+    with pytest.raises(FileNotFoundError, match="detector.json"):
+        export_photograph_savedmodel(tmp_path, tmp_path / "1", [])
     copy = shutil.copytree(bundle, tmp_path / "copy")
-    description = json.loads((copy / "detector.json").read_text())
-    description["sha256"]["head.tflite"] = "0" * 64
-    (copy / "detector.json").write_text(json.dumps(description))
+    (copy / "head.tflite").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="SHA-256 differs"):
-        PhotographEngine(copy)
+        engine_class("litert")(copy)
     (tmp_path / "other").mkdir()
     with pytest.raises(ValueError, match="is no SavedModel"):
-        export_savedmodel(bundle, tmp_path / "other", [])
+        export_photograph_savedmodel(bundle, tmp_path / "other", [])
     with np.load(weights) as archive:
         floats = {name: array.astype(np.float32) for name, array in archive.items()}
     np.savez(tmp_path / "floats.npz", **floats)
     with pytest.raises(ValueError, match="must be int8"):
-        write_bundle(tmp_path / "floats.npz", random_head(), DESCRIPTION, tmp_path / "new")
+        write_photograph_bundle(tmp_path / "floats.npz", random_head(), DECISION, {}, tmp_path / "new")
     assert not (tmp_path / "new").exists()
