@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {  # room -> the rooms that it may import, beside
     "engines": ENGINE | {"provenance", "shipped"},
     "training": DATA | {"networks", "decision"},
     "evaluation": DATA | {"networks", "decision", "training", "engines"},
-    "export": DATA | {"networks", "decision", "training", "evaluation"},
+    "export": DATA | {"networks", "decision", "training", "engines", "evaluation"},
     "output": SCORING,
     "prediction_run": SCORING | {"provenance"},
     "samples": DATA,

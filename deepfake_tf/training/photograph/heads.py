@@ -1,7 +1,7 @@
 """The head on the class tokens of all blocks: standardised features, one weight each, a logit.
 
-Linear on purpose: it was as good as, or better than, heads with hidden layers on repositories left out, its logit is
-a sum over blocks and dimensions that an explanation can take apart, and it is a file of a few kilobytes.
+Linear on purpose: on repositories left out it was better than a RINE head trained once (AUC .858 against .851), its
+logit is a sum over blocks and dimensions that an explanation can take apart, and it is a file of a few kilobytes.
 """
 
 from __future__ import annotations
