@@ -11,7 +11,10 @@ from deepfake_tf.cli.command import Commands, add_command
 from deepfake_tf.cli.data_options import add_data_options, data_given, data_of_run
 from deepfake_tf.cli.exit_codes import EXIT_OK
 from deepfake_tf.cli.model_options import TRUST_HELP
+from deepfake_tf.detectors.bundle import DESCRIPTION
 from deepfake_tf.writing import check_folder
+
+TRAINED = "trained.json"  # in the run directory of a photograph training
 
 
 def add(commands: Commands) -> None:
@@ -25,7 +28,10 @@ def add(commands: Commands) -> None:
         "--flip-averaging", action="store_true", help="average with the mirror image, at twice the cost"
     )
     command.add_argument(
-        "--precision", choices=("float32", "bfloat16"), default="float32", help="of the network; default: float32"
+        "--precision", choices=("float32", "bfloat16"), help="of the network; default: float32, of photographs bfloat16"
+    )
+    command.add_argument(
+        "--weights", metavar="FILE", help="of a photograph run: CLIP's int8 .npz; default: the backbone in --output"
     )
     add_data_options(command, required=False)
 
@@ -36,6 +42,10 @@ def run(options: argparse.Namespace) -> int:
         check_folder(options.litert, "--litert")
     if (run_dir / "saved_model.pb").is_file():
         return _export_saved_model(run_dir, options)
+    if (run_dir / TRAINED).is_file():
+        return _export_photograph(run_dir, options)
+    if (run_dir / DESCRIPTION).is_file():
+        return _export_bundle(run_dir, options)
     return _export_run(run_dir, options)
 
 
@@ -57,6 +67,38 @@ def _export_saved_model(saved_model: Path, options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _export_photograph(run_dir: Path, options: argparse.Namespace) -> int:
+    if not options.output:
+        raise ValueError("--output DIR is needed: the folder of the bundle, such as saved_model/photograph")
+    check_folder(options.output)
+    from deepfake_tf.export.photograph_bundle import read_training, write_photograph_bundle
+
+    bundle = write_photograph_bundle(options.weights, *read_training(run_dir), options.output)
+    print(f"exported {bundle}; its SavedModel: deepfake-tf export {bundle} --output {bundle}/1")
+    return EXIT_OK
+
+
+def _export_bundle(bundle: Path, options: argparse.Namespace) -> int:
+    """The SavedModel of a bundle that ships without one."""
+    from deepfake_tf.detectors import photograph
+    from deepfake_tf.detectors.bundle import read_bundle
+
+    name = read_bundle(bundle).spec.name
+    if name != photograph.SPEC.name or not options.output:
+        raise ValueError(
+            f"A bundle of the detector {photograph.SPEC.name} becomes a SavedModel by --output DIR, such as "
+            f"{bundle}/1. Received: a bundle of {name}, --output {options.output}"
+        )
+    check_folder(options.output)
+    from deepfake_tf.export.photograph_savedmodel import export_photograph_savedmodel
+    from deepfake_tf.samples import read_samples
+
+    precision = options.precision or "bfloat16"
+    path = export_photograph_savedmodel(bundle, options.output, read_samples(), precision)
+    print(f"exported {path}, {precision}")
+    return EXIT_OK
+
+
 def _export_run(run_dir: Path, options: argparse.Namespace) -> int:
     if not options.output:
         raise ValueError("--output DIR is needed: the folder of the SavedModel, such as saved_model/deepfake/1")
@@ -66,7 +108,9 @@ def _export_run(run_dir: Path, options: argparse.Namespace) -> int:
     from deepfake_tf.export.from_run import export_run
 
     examples = data_of_run(run_dir, options).load()
-    card = export_run(run_dir, examples, options.output, options.litert, options.flip_averaging, options.precision)
+    card = export_run(
+        run_dir, examples, options.output, options.litert, options.flip_averaging, options.precision or "float32"
+    )
     _print_exported(options.output, card)
     return EXIT_OK
 

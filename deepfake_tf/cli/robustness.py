@@ -6,10 +6,11 @@ import argparse
 from typing import Any
 
 from deepfake_tf.cli.command import Commands, add_command
-from deepfake_tf.cli.data_options import add_data_options, add_split_options, load_split
+from deepfake_tf.cli.data_options import add_data_options, add_split_options, data_given, load_split
 from deepfake_tf.cli.exit_codes import EXIT_OK
-from deepfake_tf.cli.model_options import add_model_option, find_measured_model, threshold_of
+from deepfake_tf.cli.model_options import add_model_option, find_measured_model, load_detector, threshold_of
 from deepfake_tf.text import plural
+from deepfake_tf.writing import check_folder
 
 
 def add(commands: Commands) -> None:
@@ -20,9 +21,34 @@ def add(commands: Commands) -> None:
     add_model_option(command, "a run directory or a SavedModel")
     command.add_argument("--output", required=True, metavar="DIR", help="robustness.json and robustness.png")
     add_split_options(command)
+    command.add_argument(
+        "--photographs",
+        action="store_true",
+        help="instead: the shipped detectors, or a light --model, on full-size files changed at their own size",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
+    return _measure_photographs(options) if options.photographs else _measure(options)
+
+
+def _measure_photographs(options: argparse.Namespace) -> int:
+    from deepfake_tf.evaluation.photograph_robustness import (
+        evaluate_photograph_robustness,
+        format_photograph_robustness,
+    )
+
+    check_folder(options.output)
+    detector = load_detector(options.model)
+    examples = data_given(options).load()
+    description = {"model": str(detector.model_dir), "data": options.data}
+    rows = evaluate_photograph_robustness(detector, examples, options.output, description)
+    print(format_photograph_robustness(rows), end="")
+    print(f"report in {options.output}")
+    return EXIT_OK
+
+
+def _measure(options: argparse.Namespace) -> int:
     from deepfake_tf.progress import say
 
     say("loading the data")

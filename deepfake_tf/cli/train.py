@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from deepfake_tf.cli.command import Commands, add_command
 from deepfake_tf.cli.data_options import DataSource, add_data_options, data_given, data_of_run
 from deepfake_tf.cli.exit_codes import EXIT_OK
+from deepfake_tf.detectors import cifake, photograph
 from deepfake_tf.detectors.cifake.config import RECIPE_NAMES, STRATEGIES, TrainingConfig
+from deepfake_tf.detectors.registry import DETECTORS
 
 if TYPE_CHECKING:
     from deepfake_tf.data.examples import Examples
@@ -22,6 +24,20 @@ def add(commands: Commands) -> None:
     command = add_command(commands, "train", run, "Train a network and fill a run directory.")
     add_data_options(command, required=False)
     command.add_argument("--run-dir", required=True, metavar="DIR", help="new, or with --resume an earlier one")
+    command.add_argument(
+        "--detector",
+        choices=tuple(DETECTORS),
+        default=cifake.SPEC.name,
+        help="photograph: heads on --features, in a few minutes; the options of networks are for cifake",
+    )
+    command.add_argument("--features", metavar="DIR", help="of --detector photograph: filled by `features`")
+    command.add_argument(
+        "--doubtful",
+        action="append",
+        default=[],
+        metavar="REPOSITORY",
+        help="of --detector photograph: some of its labels are wrong, so it does not set the limit of accusations",
+    )
     command.add_argument("--resume", action="store_true", help="go on with a run that was cut")
     command.add_argument("--no-audit", action="store_true", help="skip the look at the data before the start")
     command.add_argument(
@@ -48,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
     from deepfake_tf.training.run_directory import check_new, check_resumable
 
     run_dir = Path(options.run_dir)
+    if options.detector == photograph.SPEC.name:
+        return _train_photograph(run_dir, options)
     if options.resume:
         check_resumable(run_dir)
         return _go_on(run_dir, options)
@@ -56,6 +74,22 @@ def run(options: argparse.Namespace) -> int:
     stages = _stages(options)
     check_new(run_dir)
     return _begin(run_dir, stages, options)
+
+
+def _train_photograph(run_dir: Path, options: argparse.Namespace) -> int:
+    if not options.features:
+        raise ValueError("--detector photograph needs --features DIR: fill it by `deepfake-tf features` first")
+    from deepfake_tf.training.photograph.training_run import TRAINED, train_photograph
+
+    started = time.monotonic()
+    found = train_photograph(options.features, run_dir, doubtful=options.doubtful)["out_of_fold"]
+    accused, caught = (100 * found[name]["likely_generated"] for name in ("real", "generated"))
+    print(
+        f"on repositories left out: AUC {found['auc']:.3f}; likely generated: {accused:.1f} % of real images and "
+        f"{caught:.1f} % of generated ones; uncertain: {100 * found['all']['uncertain']:.1f} % of all"
+    )
+    print(f"wrote {run_dir / TRAINED} ({time.monotonic() - started:.0f} s); next: deepfake-tf export {run_dir}")
+    return EXIT_OK
 
 
 def _stages(options: argparse.Namespace) -> tuple[TrainingConfig, ...]:

@@ -24,12 +24,12 @@ from deepfake_tf.detectors.photograph import SPEC
 from deepfake_tf.engines.litert import LiteRTEngine
 from deepfake_tf.export.photograph_litert import backbone_flatbuffer, head_flatbuffer, read_arrays
 from deepfake_tf.networks.vit_b16_inference import first_blocks
+from deepfake_tf.training.photograph.training_run import TRAINED
 from deepfake_tf.writing import write_whole
 
 BACKBONE = "backbone.tflite"
 HEAD = "head.tflite"
 HEAD_ARRAYS = "head.npz"
-TRAINED = "trained.json"  # of a training: what it measured
 VARIANT = "int8 kernels, a scale for each output channel; activations of dense layers int8, a scale for each token"
 VIEW = "the central square, scaled by an antialiased bicubic filter (a = -0.5): see detectors/photograph/views.py"
 

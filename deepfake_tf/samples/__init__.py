@@ -21,6 +21,11 @@ PHOTOGRAPHS = {  # name in photographs/ -> the left, top and side of a square wo
 }
 
 
+def read_samples() -> list[bytes]:
+    """The photographs as they are, encoded."""
+    return [(_folder() / name).read_bytes() for name in PHOTOGRAPHS]
+
+
 def write_samples(folder: str | Path) -> list[Path]:
     """Write each photograph as it is, as a thumbnail of its middle, and as a crop, both 32 x 32.
 
@@ -33,9 +38,8 @@ def write_samples(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     full_size, thumbnails, crops = [], [], []
-    photographs = Path(str(importlib.resources.files("deepfake_tf"))) / "samples" / "photographs"
     for name, (left, top, side) in PHOTOGRAPHS.items():
-        source = photographs / name
+        source = _folder() / name
         full_size.append(folder / name)
         full_size[-1].write_bytes(source.read_bytes())
         with Image.open(source) as photograph:
@@ -81,3 +85,7 @@ def _write_square(photograph: Image.Image, left: int, top: int, side: int, path:
     # The filter that CIFAR-10's images look like they went through: antialiased.
     square.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC).save(path)
     return path
+
+
+def _folder() -> Path:
+    return Path(str(importlib.resources.files("deepfake_tf"))) / "samples" / "photographs"

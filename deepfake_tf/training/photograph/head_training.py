@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 from scipy.optimize import minimize
@@ -147,7 +147,9 @@ WORST_SOURCE_IMAGES = 40
 MISSED = 0.05  # of generated images, at most, fall to "likely real"
 
 
-def calibrate(labels: np.ndarray, repositories: np.ndarray, logits: np.ndarray) -> PhotographCalibration:
+def calibrate(
+    labels: np.ndarray, repositories: np.ndarray, logits: np.ndarray, doubtful: Collection[str] = ()
+) -> PhotographCalibration:
     """Temperature, offset and the band of "uncertain" from out-of-fold logits.
 
     Temperature and offset minimise the log loss (Platt, 1999), sources weighted as in training. The upper limit is the
@@ -159,6 +161,7 @@ def calibrate(labels: np.ndarray, repositories: np.ndarray, logits: np.ndarray) 
         labels: int64 [N]; 1 = FAKE, 0 = REAL.
         repositories: str [N].
         logits: float [N], each from a head that saw nothing of the image's repository.
+        doubtful: repositories of which some labels are known to be wrong: they do not count as a worst source.
     """
     weights = source_weights(labels, repositories)
     weights /= weights.sum()
@@ -174,7 +177,7 @@ def calibrate(labels: np.ndarray, repositories: np.ndarray, logits: np.ndarray) 
     limits = [_limit(logits[real], ACCUSED)]
     for repository in np.unique(repositories[real]):
         own = real & (repositories == repository)
-        if own.sum() >= WORST_SOURCE_IMAGES:
+        if own.sum() >= WORST_SOURCE_IMAGES and repository not in doubtful:
             limits.append(_limit(logits[own], ACCUSED_WORST_SOURCE))
     high = max(limits)
     low = min(-_limit(-logits[generated], MISSED), high)
@@ -215,7 +218,12 @@ class TrainedDetector:
     domain_logits: np.ndarray
 
 
-def train_detector(features: Features, folds: int = FOLDS, report: Callable[[str], None] = print) -> TrainedDetector:
+def train_detector(
+    features: Features,
+    folds: int = FOLDS,
+    report: Callable[[str], None] = print,
+    doubtful: Collection[str] = (),
+) -> TrainedDetector:
     """Train the heads, judge them on repositories left out, and calibrate on what they said there.
 
     Half a minute a fold for 5,800 images in two copies on two cores.
@@ -224,6 +232,7 @@ def train_detector(features: Features, folds: int = FOLDS, report: Callable[[str
         features: Features. Kinds must name some images that are no photographs, see OTHER_KINDS.
         folds: int.
         report: takes a line of progress a fold.
+        doubtful: as of `calibrate`.
 
     Raises:
         ValueError: one class or one sort of kind only, or fewer repositories than folds.
@@ -248,7 +257,7 @@ def train_detector(features: Features, folds: int = FOLDS, report: Callable[[str
         head=train_head(cls, labels, repositories, square),
         domain_head=train_domain_head(cls, kinds, repositories),
         domain_limit=limit,
-        calibration=calibrate(labels[inside], repositories[inside], logits[inside]),
+        calibration=calibrate(labels[inside], repositories[inside], logits[inside], doubtful),
         fold_of=fold_of,
         logits=logits,
         domain_logits=domain_logits,
