@@ -28,8 +28,8 @@ try:
 except ImportError as error:
     raise ImportError("bulk scoring needs Apache Beam: pip install 'deepfake-tf[beam]'") from error
 
-from deepfake_tf.contract import MAX_FILE_BYTES, Prediction, unexpected
-from deepfake_tf.engines.detector import BATCH_SIZE, Detector
+from deepfake_tf.contract import MAX_BATCH_SIZE, MAX_FILE_BYTES, Prediction, unexpected
+from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.finding import check_engine, engine_of, find_model
 from deepfake_tf.output.tables import format_predictions
 from deepfake_tf.reading.files import reason_of
@@ -150,8 +150,8 @@ class DetectorHandler(ModelHandler[bytes, Prediction, Detector]):
     def __init__(self, model: str | None):
         super().__init__(
             # Full batches: Beam would try sizes out, and on a CPU more than 32 only takes memory.
-            min_batch_size=BATCH_SIZE,
-            max_batch_size=BATCH_SIZE,
+            min_batch_size=MAX_BATCH_SIZE,
+            max_batch_size=MAX_BATCH_SIZE,
             element_size_fn=_share_of_batch,
         )
         self._model = model

@@ -24,6 +24,7 @@ VERDICT_UNCERTAIN = "uncertain"
 # --- limits ------------------------------------------------------------------------------------
 MAX_PIXELS = 64_000_000  # refused above it, from the header, before anything is decoded
 MAX_FILE_BYTES = 100 * 1024 * 1024  # refused above it, before the file is read
+MAX_BATCH_SIZE = 32  # images that a model gets at once, here or on a server; `serving/batching.config` has the same
 
 
 # --- rows and engines --------------------------------------------------------------------------

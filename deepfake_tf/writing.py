@@ -103,7 +103,7 @@ def open_stream(path: str | Path) -> BinaryIO:
         if standard is not None:
             standard.flush()
             with contextlib.suppress(OSError, ValueError, AttributeError):  # no descriptor: under a test's capture
-                number = standard.fileno()  # of stderr, it may be another: see `cli`
+                number = standard.fileno()  # of stderr, it may be another: see `cli.terminal`
         return os.fdopen(os.dup(number), "wb")
     return open(path, "wb")
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from deepfake_tf.benchmark.measuring import peak_memory_mib, time_in_turns
+from deepfake_tf.contract import Rows
 from deepfake_tf.engines.finding import engine_class
 from deepfake_tf.engines.tflite import TFLiteEngine
-from deepfake_tf.progress import progress_bar
 from deepfake_tf.writing import write_whole
 
 # What needs TensorFlow is imported where it is used: the process that measures memory runs this module.
@@ -77,7 +77,7 @@ def benchmark_litert(
         )
     labels = images.examples.labels
     rows: list[dict[str, Any]] = []
-    reference: dict[str, np.ndarray] = {}
+    reference: Rows = {}
     engines, _ = tflite_engines()
     for variant, file in files.items():
         for name, make_engine in engines.items() if file.is_file() else ():
@@ -157,17 +157,18 @@ def _measure_apart(engine: str, file: Path, threads: int, runs: int) -> tuple[fl
     return milliseconds, images_per_second, mebibytes
 
 
-def _run(engine: TFLiteEngine, images: DecodedImages, description: str) -> dict[str, np.ndarray]:
-    """`probability`, `logit` and `distance`, float32 [N], of all images."""
+def _run(engine: TFLiteEngine, images: DecodedImages, description: str) -> Rows:
+    """`probability`, `logit` and `distance`, float32 [N], of all images: the network's own, which no row shows."""
+    from deepfake_tf.evaluation.scoring import score_batches
     from deepfake_tf.export.litert import square_pixels
 
-    parts = []
-    with progress_bar(len(images), description, "image") as bar:
-        for start in range(0, len(images), BATCH_SIZE):
-            part = images.take(np.arange(start, min(start + BATCH_SIZE, len(images))))
-            parts.append(engine.run(square_pixels(part)))
-            bar.update(len(part))
-    return {name: np.concatenate([part[name][:, 0] for part in parts]) for name in ("probability", "logit", "distance")}
+    def run(pixels: np.ndarray) -> Rows:
+        outputs = engine.run(pixels)
+        return {name: outputs[name][:, 0] for name in ("probability", "logit", "distance")}
+
+    starts = range(0, len(images), BATCH_SIZE)
+    parts = (images.take(np.arange(start, min(start + BATCH_SIZE, len(images)))) for start in starts)
+    return score_batches(run, (square_pixels(part) for part in parts), len(images), description)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepfake_tf.contract import LABEL_NAMES
+from deepfake_tf.text import plural
+
+if TYPE_CHECKING:
+    from deepfake_tf.data.pipeline import DecodedImages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,3 +94,32 @@ def split_validation(
         cut = ordered[min(round(fraction * len(members)), len(members) - 1)]
         validation[members] = keys[members] < cut
     return np.flatnonzero(~validation), np.flatnonzero(validation)
+
+
+def select_split(images: DecodedImages, split: str, fraction: float, split_seed: int) -> DecodedImages:
+    """The images of one split.
+
+    Args:
+        images: DecodedImages. The data that a run was or would be trained on.
+        split: str. "validation": what training with this fraction and split seed holds out; "test": what the
+            source marks so.
+        fraction: float, 0..1. `TrainingConfig.validation_fraction`.
+        split_seed: int. `TrainingConfig.split_seed`.
+
+    Raises:
+        ValueError: `split` is unknown, or has no images.
+    """
+    is_test = np.array([name == "test" for name in images.examples.splits], bool)
+    if split == "test":
+        selected = np.flatnonzero(is_test)
+    elif split == "validation":
+        rest = np.flatnonzero(~is_test)
+        digests = [images.digests[position] for position in rest]
+        selected = rest[split_validation(images.examples.labels[rest], digests, fraction, split_seed)[1]]
+    else:
+        raise ValueError(f"split must be validation or test. Received: split={split!r}")
+    if not len(selected):
+        raise ValueError(
+            f"The data hold no {split} images: {plural(len(images), 'image')}, marked test: {is_test.sum():,}."
+        )
+    return images.take(selected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class ChoosingEngine:
 
     def load_for(self, encoded: Sequence[bytes]) -> None:
         """Load what these images need; raises as the loaders do."""
-        for name in {self._choose(image) for image in encoded}:
+        for name in {detector_for(image, self._loaders) for image in encoded}:
             self.engine(name)
 
     def close(self) -> None:
@@ -56,29 +56,29 @@ class ChoosingEngine:
     def _run(self, encoded: list[bytes], method: str) -> Rows:
         if len(self._loaders) == 1:
             [name] = self._loaders
-            return _signed(getattr(self.engine(name), method)(encoded), name)
-        chosen = [self._choose(image) for image in encoded]
+            return with_detector(getattr(self.engine(name), method)(encoded), name)
+        chosen = [detector_for(image, self._loaders) for image in encoded]
         parts: list[tuple[Sequence[int], Rows]] = []
         for name in self._loaders:
             indices = [index for index, choice in enumerate(chosen) if choice == name]
             if indices:
                 rows = getattr(self.engine(name), method)([encoded[index] for index in indices])
-                parts.append((indices, _signed(rows, name)))
+                parts.append((indices, with_detector(rows, name)))
         return _joined(parts, len(encoded))
 
-    def _choose(self, image: bytes) -> str:
-        if len(self._loaders) == 1:
-            return next(iter(self._loaders))
-        try:
-            _, width, height = read_header(image)
-        except Exception:  # the header of a damaged file: whichever detector is asked will say so
-            width = height = 0
-        return choose_detector(width, height, self._loaders)
+
+def detector_for(image: bytes, names: Collection[str]) -> str:
+    """Which of the detectors `names` is asked for an encoded image; see `choose_detector`."""
+    try:
+        _, width, height = read_header(image)
+    except Exception:  # the header of a damaged file: whichever detector is asked will say so
+        width = height = 0
+    return choose_detector(width, height, names)
 
 
-def _signed(rows: Rows, name: str) -> Rows:
-    """The rows, and who judged: nobody, where there is an error."""
-    return {**rows, "detector": np.array([b"" if error else name.encode() for error in rows["error"]], object)}
+def with_detector(rows: Rows, name: str) -> Rows:
+    """The rows, and who judged: `detector`, object [N] of bytes, empty where there is no score."""
+    return {**rows, "detector": np.where(rows["error"] == b"", name.encode(), b"").astype(object)}
 
 
 def _joined(parts: Sequence[tuple[Sequence[int], Rows]], count: int) -> Rows:

@@ -16,6 +16,7 @@ import numpy as np
 from deepfake_tf.contract import (
     ERROR_DAMAGED,
     LABEL_INVALID,
+    MAX_BATCH_SIZE,
     MAX_FILE_BYTES,
     VERDICT_UNCERTAIN,
     Engine,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 _Call = Callable[[list[bytes]], Rows]
 
-BATCH_SIZE = 32
 BATCH_BYTES = 128 * 2**20  # of encoded images that an engine gets at once, one larger image but for itself
 BATCHES_AT_ONCE = 2
 
@@ -155,7 +155,7 @@ class Detector:
         predictions = list(self.predict_iter(_as_list(images)))
         return predictions if _are_many(images) else predictions[0]
 
-    def predict_iter(self, images: Iterable[Image], batch_size: int = BATCH_SIZE) -> Iterator[Prediction]:
+    def predict_iter(self, images: Iterable[Image], batch_size: int = MAX_BATCH_SIZE) -> Iterator[Prediction]:
         """Score any number of images as they come, `batch_size` at a time."""
         for rows, batch in self._run(images, batch_size, explain=False):
             for index, (file, error) in enumerate(batch):
@@ -175,7 +175,7 @@ class Detector:
         """
         explanations = [
             Explanation(_prediction(rows, index, file, error), rows["heatmap"][index])
-            for rows, batch in self._run(_as_list(images), BATCH_SIZE, explain=True)
+            for rows, batch in self._run(_as_list(images), MAX_BATCH_SIZE, explain=True)
             for index, (file, error) in enumerate(batch)
         ]
         return explanations if _are_many(images) else explanations[0]

@@ -10,18 +10,12 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from deepfake_tf.detectors.bundle import LIGHT_SUFFIX, detector_of, find_saved_model, has_light
 from deepfake_tf.detectors.registry import DETECTORS
+from deepfake_tf.engines.names import ENGINE_CLASSES, ENGINES
 from deepfake_tf.shipped import shipped_folder
 
 if TYPE_CHECKING:
     from deepfake_tf.engines.saved_model import SavedModelEngine
     from deepfake_tf.engines.tflite import TFLiteEngine
-
-_ENGINE_CLASSES = {  # engine -> what it needs, the extra that brings that, its module and class
-    "saved_model": ("tensorflow", "full", "saved_model", "SavedModelEngine"),
-    "litert": ("ai_edge_litert", "lite", "litert", "LiteRTEngine"),
-    "openvino": ("openvino", "openvino", "openvino", "OpenVINOEngine"),
-}
-ENGINES = ("auto", *_ENGINE_CLASSES)
 
 
 def find_models(model: str | os.PathLike[str] | None = None, engine: str = "saved_model") -> dict[str, Path]:
@@ -121,7 +115,7 @@ def engine_class(engine: str) -> type[SavedModelEngine] | type[TFLiteEngine]:
         ImportError: what it needs is not installed.
     """
     check_engine(engine)
-    _, _, module, name = _ENGINE_CLASSES[engine]
+    _, _, module, name = ENGINE_CLASSES[engine]
     return getattr(importlib.import_module(f"deepfake_tf.engines.{module}"), name)
 
 
@@ -131,7 +125,7 @@ def check_engine(engine: str) -> None:
     Raises:
         ImportError: it is not. The message names the remedy.
     """
-    package, extra, _, _ = _ENGINE_CLASSES[engine]
+    package, extra, _, _ = ENGINE_CLASSES[engine]
     if not _is_installed(package):
         raise ImportError(
             f"The engine {engine} needs {package}, which is not installed: pip install 'deepfake-tf[{extra}]'"

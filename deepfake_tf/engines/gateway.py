@@ -14,8 +14,9 @@ from deepfake_tf.engines.server_requests import (
     RETRIES,
     TIMEOUT_SECONDS,
     array,
+    ask,
+    check_not_empty,
     open_session,
-    post,
     with_retries,
 )
 
@@ -33,6 +34,7 @@ _NO_SCORE = {
     "width": 0,
     "height": 0,
 }
+_LATER_FIELDS = {"detector": ""}  # which gateways of earlier versions do not answer
 
 
 class GatewayEngine:
@@ -60,7 +62,7 @@ class GatewayEngine:
         return self._score(encoded, explain=False)
 
     def explain(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
-        """See `RestEngine.explain`."""
+        """The same, and `heatmap`: object [N] of float32 [h, w], 0..1, whose size is the detector's."""
         return self._score(encoded, explain=True)
 
     def is_ready(self) -> bool:
@@ -76,20 +78,18 @@ class GatewayEngine:
         self._session.close()
 
     def _score(self, encoded: list[bytes], explain: bool) -> dict[str, np.ndarray]:
-        if not encoded:
-            raise ValueError("At least one encoded image is needed. Received: none")
-        ask = lambda image: with_retries(lambda: self._post(image, explain), self._retries)
-        rows = list(self._threads.map(ask, encoded))
-        names = ["detector", *_NO_SCORE, "error"]
+        check_not_empty(encoded)
+        score = lambda image: with_retries(lambda: self._post(image, explain), self._retries)
+        rows = [{**_LATER_FIELDS, **row} for row in self._threads.map(score, encoded)]
+        outputs = {name: array(name, [row[name] for row in rows]) for name in (*_NO_SCORE, *_LATER_FIELDS, "error")}
         if explain:
-            names.append("heatmap")
-            shape = next((np.shape(row["heatmap"]) for row in rows if "heatmap" in row), (1, 1))
-            rows = [{"heatmap": np.zeros(shape), **row} for row in rows]
-        return {name: array(name, [row[name] for row in rows]) for name in names}
+            outputs["heatmap"] = _heatmaps([row.get("heatmap") for row in rows])
+        return outputs
 
     def _post(self, image: bytes, explain: bool) -> dict[str, Any]:
-        answer, answered, message = post(
+        answer, answered, message = ask(
             self._session,
+            "POST",
             self.url,
             self.url,
             self._timeout_seconds,
@@ -105,4 +105,13 @@ class GatewayEngine:
             raise ConnectionError(
                 f"{self.url} does not answer like the upload gateway ({answer.status_code}): {message}"
             )
-        return {"detector": "", **answered, "error": ""}  # gateways of earlier releases do not say
+        return {**answered, "error": ""}
+
+
+def _heatmaps(maps: list[Any]) -> np.ndarray:
+    """object [N] of float32 [h, w], for each detector has a size of its own; black where there is no map."""
+    shape = next((np.shape(values) for values in maps if values is not None), (1, 1))
+    heatmaps = np.empty(len(maps), object)
+    for index, values in enumerate(maps):
+        heatmaps[index] = np.zeros(shape, np.float32) if values is None else np.asarray(values, np.float32)
+    return heatmaps

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import requests
 
+from deepfake_tf.contract import MAX_BATCH_SIZE
 from deepfake_tf.engines.tensorflow_messages import without_node_names
 
-MAX_BATCH_SIZE = 32  # images in one request: the server's max_batch_size
 MAX_REQUEST_BYTES = 32 * 2**20  # of encoded images in one request; one larger image travels alone
 CONNECT_TIMEOUT_SECONDS = 5.0
 TIMEOUT_SECONDS = 30.0
@@ -47,17 +47,18 @@ def open_session() -> requests.Session:
     return session
 
 
-def post(
-    session: requests.Session, url: str, server: str, timeout_seconds: float, **options: Any
+def ask(
+    session: requests.Session, method: str, url: str, server: str, timeout_seconds: float, **options: Any
 ) -> tuple[requests.Response, Any, str]:
     """Send one request.
 
     Args:
         session: of `open_session`.
+        method: str. "GET" or "POST".
         url: where to.
         server: str. The server's address, as errors name it.
         timeout_seconds: float. How long the answer may take.
-        **options: of `requests.Session.post`.
+        **options: of `requests.Session.request`.
 
     Returns:
         The answer, its JSON (an empty dictionary where it is none), and its error message.
@@ -69,7 +70,8 @@ def post(
         TimeoutError: no answer in time, or 504.
     """
     try:
-        answer = session.post(url, timeout=(CONNECT_TIMEOUT_SECONDS, timeout_seconds), allow_redirects=False, **options)
+        limits = (CONNECT_TIMEOUT_SECONDS, timeout_seconds)
+        answer = session.request(method, url, timeout=limits, allow_redirects=False, **options)
     except requests.ConnectTimeout as error:
         raise UnreachableError(no_server(server)) from error
     except requests.ConnectionError as error:
@@ -95,12 +97,20 @@ def in_batches(
     signature: str, encoded: list[bytes], request: Callable[[str, list[bytes]], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
     """Ask for any number of images, no more at a time than the server takes."""
-    if not encoded:
-        raise ValueError("At least one encoded image is needed. Received: none")
+    check_not_empty(encoded)
     parts = [request(signature, batch) for batch in _split(encoded)]
     if wrong := [len(part["label"]) for part, batch in zip(parts, _split(encoded)) if len(part["label"]) != len(batch)]:
         raise ConnectionError(f"the server answered {wrong} rows for other numbers of images")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def check_not_empty(encoded: list[bytes]) -> None:
+    """
+    Raises:
+        ValueError: there is no image.
+    """
+    if not encoded:
+        raise ValueError("At least one encoded image is needed. Received: none")
 
 
 def with_retries(send: Callable[[], Any], retries: int) -> Any:

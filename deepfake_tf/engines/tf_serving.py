@@ -1,30 +1,36 @@
-"""The engines that ask a server: TensorFlow Serving's REST API, and its gRPC API.
+"""The engines that ask a server: for one model by TensorFlow Serving's REST or gRPC API, or for all of its models.
 
-Both have the methods of `SavedModelEngine`, so that a `Detector` cannot tell them apart. This module loads
+All have the methods of `SavedModelEngine`, so that a `Detector` cannot tell them apart. This module loads
 neither TensorFlow nor gRPC until a gRPC engine is made.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import importlib.util
 import json
 import urllib.parse
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import requests
 
+from deepfake_tf.contract import Rows
+from deepfake_tf.detectors.registry import DETECTORS
+from deepfake_tf.engines.choosing import ChoosingEngine, with_detector
 from deepfake_tf.engines.server_requests import (
     CONNECT_TIMEOUT_SECONDS,
     RETRIES,
     TIMEOUT_SECONDS,
     ServerBusyError,
     array,
+    ask,
+    check_not_empty,
     in_batches,
     no_server,
     open_session,
-    post,
     too_slow,
     with_retries,
 )
@@ -34,26 +40,29 @@ if TYPE_CHECKING:
     from deepfake_tf.engines.gateway import GatewayEngine
 
 MODEL_NAME = "deepfake"
+_NAMES = {spec.name: spec.model_name for spec in DETECTORS.values()}  # detector -> its model's name on a server
+_STATES_TO_COME = ("START", "LOADING", "AVAILABLE")
 _STATUS_METHOD = "/tensorflow.serving.ModelService/GetModelStatus"
 MAX_MESSAGE_BYTES = 256 * 2**20  # gRPC; its default of 4 MiB refuses an ordinary photograph's batch
 
 
 def connect(
     url: str,
-    model_name: str = MODEL_NAME,
+    model_name: str | None = None,
     version: int | None = None,
     label: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
     retries: int = RETRIES,
-) -> RestEngine | GrpcEngine | GatewayEngine:
+) -> RestEngine | GrpcEngine | ServerEngine | GatewayEngine:
     """An engine for a server's address.
 
     Args:
         url: "http://host:8501", "https://host" or "grpc://host:8500"; or that of an upload gateway,
             "http://host:8080/predict".
-        model_name: the model's name on the server.
-        version: int. That version; None: the highest that is loaded.
-        label: str. The version with that label, such as "canary"; not together with `version`.
+        model_name: that model alone, whatever its name; None: the models of all detectors that the server has, each
+            for the images of its sizes.
+        version: int. That version of each model; None: the highest that is loaded.
+        label: str. The version with that label, such as "canary", of each model; not together with `version`.
         timeout_seconds: float. For one request.
         retries: int. How often a request is sent again when the server is busy or the connection fails.
 
@@ -76,7 +85,10 @@ def connect(
             raise ValueError(f"{url} is an upload gateway, which answers by the version that it was started with")
         return GatewayEngine(url.rstrip("/"), timeout_seconds, retries)
     engine = GrpcEngine if parts.scheme == "grpc" else RestEngine
-    return engine(url.rstrip("/"), model_name, version, label, timeout_seconds, retries)
+    open_model = lambda name: engine(url.rstrip("/"), name, version, label, timeout_seconds, retries)
+    if model_name is not None:
+        return open_model(model_name)
+    return ServerEngine({detector: open_model(name) for detector, name in _NAMES.items()})
 
 
 def _split_url(url: str) -> urllib.parse.SplitResult:
@@ -109,7 +121,7 @@ class RestEngine:
     ):
         """See `connect`."""
         self.url = url
-        self._model = f"{url}/v1/models/{urllib.parse.quote(model_name, safe='')}"
+        self._status = self._model = f"{url}/v1/models/{urllib.parse.quote(model_name, safe='')}"
         if version is not None:
             self._model += f"/versions/{version}"
         if label is not None:
@@ -142,8 +154,28 @@ class RestEngine:
         except (requests.RequestException, ValueError, KeyError, TypeError):
             return False
 
+    def has_model(self) -> bool | None:
+        """Whether the server has the model, in whatever version; None where it does not let that be asked.
+
+        Raises:
+            ConnectionError, ServerBusyError, TimeoutError: see `predict`.
+        """
+        return with_retries(self._ask_status, self._retries)
+
     def close(self) -> None:
         self._session.close()
+
+    def _ask_status(self) -> bool | None:
+        answer, answered, message = ask(self._session, "GET", self._status, self.url, self._timeout_seconds)
+        if 400 <= answer.status_code < 500:
+            return False if answer.status_code == 404 else None
+        try:
+            return any(version["state"] in _STATES_TO_COME for version in answered["model_version_status"])
+        except (KeyError, TypeError) as error:
+            raise ConnectionError(self._not_serving(answer.status_code, message)) from error
+
+    def _not_serving(self, status: int, message: str) -> str:
+        return f"{self.url} does not answer like TensorFlow Serving with this model ({status}): {message}"
 
     def _request(self, signature: str, encoded: list[bytes]) -> dict[str, np.ndarray]:
         images = [{"b64": base64.b64encode(image).decode("ascii")} for image in encoded]
@@ -152,8 +184,9 @@ class RestEngine:
         return {name: array(name, values) for name, values in outputs.items()}
 
     def _post(self, body: str) -> dict[str, Any]:
-        answer, answered, message = post(
+        answer, answered, message = ask(
             self._session,
+            "POST",
             f"{self._model}:predict",
             self.url,
             self._timeout_seconds,
@@ -163,9 +196,7 @@ class RestEngine:
         if 400 <= answer.status_code < 500:
             raise ValueError(f"{self.url} refused the request ({answer.status_code}): {message}")
         if not answer.ok or not isinstance(answered.get("outputs"), dict):
-            raise ConnectionError(
-                f"{self.url} does not answer like TensorFlow Serving with this model ({answer.status_code}): {message}"
-            )
+            raise ConnectionError(self._not_serving(answer.status_code, message))
         return answered["outputs"]
 
 
@@ -219,22 +250,43 @@ class GrpcEngine:
     def is_ready(self) -> bool:
         """See `RestEngine.is_ready`."""
         try:
-            self._find_server()
-            from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
-
-            request = get_model_status_pb2.GetModelStatusRequest()
-            self._fill_model_spec(request.model_spec)
-            models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-            states = models.GetModelStatus(request, timeout=CONNECT_TIMEOUT_SECONDS).model_version_status
+            return "AVAILABLE" in self._states(self._fill_model_spec, CONNECT_TIMEOUT_SECONDS)
         except (ConnectionError, TimeoutError, self._grpc.RpcError):
             return False
-        return any(state.state == state.AVAILABLE for state in states)
+
+    def has_model(self) -> bool | None:
+        """See `RestEngine.has_model`."""
+        return with_retries(self._ask_status, self._retries)
 
     def close(self) -> None:
         self._channel.close()
 
-    def _fill_model_spec(self, model_spec: Any) -> None:
+    def _ask_status(self) -> bool | None:
+        try:
+            return not self._states(self._fill_name, self._timeout_seconds).isdisjoint(_STATES_TO_COME)
+        except self._grpc.RpcError as error:
+            if error.code() == self._grpc.StatusCode.UNAVAILABLE:
+                raise ConnectionError(no_server(self.url)) from error
+            if error.code() == self._grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise TimeoutError(too_slow(self.url, self._timeout_seconds)) from error
+            return False if error.code() == self._grpc.StatusCode.NOT_FOUND else None
+
+    def _states(self, fill: Callable[[Any], None], timeout_seconds: float) -> set[str]:
+        """The states of the versions that `fill` asks for."""
+        self._find_server()
+        from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+
+        request = get_model_status_pb2.GetModelStatusRequest()
+        fill(request.model_spec)
+        models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        versions = models.GetModelStatus(request, timeout=timeout_seconds).model_version_status
+        return {version.State.Name(version.state) for version in versions}
+
+    def _fill_name(self, model_spec: Any) -> None:
         model_spec.name = self._model_name
+
+    def _fill_model_spec(self, model_spec: Any) -> None:
+        self._fill_name(model_spec)
         if self._version is not None:
             model_spec.version.value = self._version
         if self._label is not None:
@@ -286,3 +338,54 @@ class GrpcEngine:
             if code == self._grpc.StatusCode.RESOURCE_EXHAUSTED and "Threadpool" in details:
                 raise ServerBusyError(f"{self.url} is busy: {details}") from error
             raise ValueError(f"{self.url} refused the request ({code.name}): {details}") from error
+
+
+class ServerEngine:
+    """The models of all detectors that a server has: each image goes to the one that its size calls for.
+
+    Which they are the server is asked once, before the first images go to it. Where it has none of them, or does not
+    let that be asked, the first of them is asked for, and its answer says what is wrong.
+
+    May be used from several threads.
+    """
+
+    def __init__(self, engines: Mapping[str, RestEngine | GrpcEngine]):
+        """
+        Args:
+            engines: detector's name -> the engine for its model, all of one server. Not empty.
+        """
+        self._engines = dict(engines)
+        self._found: dict[str, RestEngine | GrpcEngine] | None = None
+        self.url = next(iter(self._engines.values())).url
+
+    def predict(self, encoded: list[bytes]) -> Rows:
+        """See `RestEngine.predict`; `detector` says whose model judged."""
+        return self._run(encoded, "predict")
+
+    def explain(self, encoded: list[bytes]) -> Rows:
+        """The same, and `heatmap`: float32 [N, h, w], 0..1; of several models object [N] of float32 [h, w]."""
+        return self._run(encoded, "explain")
+
+    def is_ready(self) -> bool:
+        """Whether the server has a version of one of the models available."""
+        return any(engine.is_ready() for engine in self._engines.values())
+
+    def close(self) -> None:
+        for engine in self._engines.values():
+            engine.close()
+
+    def _run(self, encoded: list[bytes], method: str) -> Rows:
+        check_not_empty(encoded)
+        engines = self._found or self._find()
+        if len(engines) > 1:
+            choosing = ChoosingEngine({name: functools.partial(engines.__getitem__, name) for name in engines})
+            return getattr(choosing, method)(encoded)
+        [(name, engine)] = engines.items()
+        return with_detector(getattr(engine, method)(encoded), name)
+
+    def _find(self) -> dict[str, RestEngine | GrpcEngine]:
+        answers = {name: engine.has_model() for name, engine in self._engines.items()}
+        found = {name: engine for name, engine in self._engines.items() if answers[name]}
+        if found and None not in answers.values():
+            self._found = found
+        return found or dict([next(iter(self._engines.items()))])

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from deepfake_tf.contract import FAKE, REAL
+from deepfake_tf.evaluation.metrics import share_of, wilson_interval
 
 UNGROUPED = "(none)"
 
@@ -58,16 +58,16 @@ def accuracy_by_group(
     rows = []
     for group in sorted(set(groups), key=_natural):
         members = groups == group
-        interval = binomtest(int(right[members].sum()), int(members.sum())).proportion_ci(method="wilson")
+        low, high = wilson_interval(right[members])
         rows.append(
             {
                 "group": str(group),
                 "images": int(members.sum()),
                 "accuracy": float(right[members].mean()),
-                "low": float(interval.low),
-                "high": float(interval.high),
-                "real": _share(right[members & (labels == REAL)]),
-                "fake": _share(right[members & (labels == FAKE)]),
+                "low": low,
+                "high": high,
+                "real": share_of(right[members & (labels == REAL)]),
+                "fake": share_of(right[members & (labels == FAKE)]),
             }
         )
     return rows
@@ -84,10 +84,6 @@ def format_groups(rows: Sequence[dict[str, Any]]) -> str:
         for row in rows
     ]
     return "\n".join(lines) + "\n"
-
-
-def _share(answers: np.ndarray) -> float | None:
-    return float(answers.mean()) if len(answers) else None
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:

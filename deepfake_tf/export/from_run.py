@@ -7,6 +7,7 @@ import datetime
 import json
 import platform
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -14,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 import deepfake_tf
-from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL
-from deepfake_tf.data.examples import Examples
+from deepfake_tf.contract import FAKE, LABEL_NAMES, MAX_BATCH_SIZE, REAL, Rows
+from deepfake_tf.data.examples import Examples, select_split
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
 from deepfake_tf.decision.calibration import BAND_ACCURACY, FOLDS, Calibration, cross_fit, fit_calibration
 from deepfake_tf.decision.domain import DOMAIN_PERCENTILE, Domain, fit_domain, roughness
@@ -23,12 +24,12 @@ from deepfake_tf.decision.known_image import KNOWN_LOGIT
 from deepfake_tf.detectors.bundle import read_card
 from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD, SPEC
 from deepfake_tf.detectors.cifake.config import TrainingConfig
-from deepfake_tf.evaluation import report
+from deepfake_tf.evaluation.metrics import compute_metrics
+from deepfake_tf.evaluation.scoring import score_batches
 from deepfake_tf.export.folding import fold_batch_norm
 from deepfake_tf.export.litert import export_litert, export_litert_of_savedmodel, square_pixels, write_light_model
 from deepfake_tf.export.savedmodel import export_recalibrated, export_savedmodel, exported_of, freeze, read_exported
 from deepfake_tf.networks import build_model, flip_averaged, with_features
-from deepfake_tf.progress import progress_bar
 from deepfake_tf.text import plural, printable
 from deepfake_tf.training.averaging import AVERAGE_FILE
 from deepfake_tf.training.run_directory import read_names
@@ -37,7 +38,24 @@ DOMAIN_TRAINING_IMAGES = 5_000  # of the training split, for the class means and
 REPRESENTATIVE_IMAGES = 200  # of those, for the ranges of full-integer int8
 KERNEL_BITS = 8  # and the sign
 WARMUP_IMAGES = 8
-BATCH_SIZE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What the network says of N images, before calibration.
+
+    Attributes:
+        logits: float32 [N].
+        features: float32 [N, C], pooled.
+        roughness: float32 [N], 0..2; see `export.savedmodel.roughness`.
+    """
+
+    logits: np.ndarray
+    features: np.ndarray
+    roughness: np.ndarray
+
+
+Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # float32 [N, S, S, 3] -> "logit" [N, 1], "features" [N, h, w, C]
 
 
 def export_run(
@@ -69,34 +87,24 @@ def export_run(
     """
     run_dir = Path(run_dir)
     config = TrainingConfig.from_file(run_dir / "config.json")
-    model = build_model(config.model, config.image_size)
-    model.load_weights(run_dir / "best.weights.h5")
-    model = fold_batch_norm(model)  # before rounding, which it would undo
-    _round_kernels(model)
-    if flip_averaging:
-        model = flip_averaged(model)
+    model = _load_to_ship(run_dir, config, flip_averaging)
     network = freeze(with_features(model), precision)
     training, validation = read_split(run_dir, examples)
-    sample = np.random.default_rng(config.seed).permutation(len(training))[:DOMAIN_TRAINING_IMAGES]
-    sample_images = DecodedImages(training.take(np.sort(sample)), IMAGE_SIZE, "reading training images")
+    sample_images = _sample(training, config.seed)
     validation_images = DecodedImages(validation, IMAGE_SIZE, "reading validation images")
-    _, training_features, _ = _run_network(network, sample_images, "measuring training images")
-    logits, validation_features, validation_roughness = _run_network(
-        network, validation_images, "measuring validation images"
-    )
+    on_sample = _run_network(network, sample_images, "measuring training images")
+    on_validation = _run_network(network, validation_images, "measuring validation images")
     labels = validation_images.examples.labels
-    calibration = fit_calibration(labels, logits)
-    domain = fit_domain(
-        training_features, sample_images.examples.labels, validation_features, sample_images.sizes, validation_roughness
-    )
-    card = _model_card(config, calibration, domain, logits, training, validation_images)
+    calibration = fit_calibration(labels, on_validation.logits)
+    domain = _fit_domain(on_sample, sample_images, on_validation)
+    card = _model_card(config, calibration, domain, on_validation.logits, training, validation_images)
     card["input"]["flip_averaging"] = flip_averaging
     card["precision"] = precision
     if (run_dir / AVERAGE_FILE).is_file():
         card["averaged"] = json.loads((run_dir / AVERAGE_FILE).read_text())  # run directory -> its share of the weights
     if precision != "float32":
-        exact, _, _ = _run_network(freeze(with_features(model)), validation_images, "measuring in float32")
-        card["against_float32"] = _compare(labels, logits, exact, calibration)
+        exact = _run_network(freeze(with_features(model)), validation_images, "measuring in float32")
+        card["against_float32"] = _compare(labels, on_validation.logits, exact.logits, calibration)
     export_savedmodel(model, calibration, domain, card, output, _warmup_images(validation), precision)
     if is_version(output):
         write_light_model(exported_of(model, domain), calibration, card, Path(output).parent)
@@ -104,6 +112,27 @@ def export_run(
         representative = sample_images.take(_spread(len(sample_images)))
         export_litert(model, calibration, domain, card, square_pixels(representative), litert)
     return card
+
+
+def _load_to_ship(run_dir: Path, config: TrainingConfig, flip_averaging: bool) -> keras.Model:
+    """The run's best weights as they ship. Nothing changes them afterwards, so the card describes what ships."""
+    model = build_model(config.model, config.image_size)
+    model.load_weights(run_dir / "best.weights.h5")
+    model = fold_batch_norm(model)  # before rounding, which it would undo
+    _round_kernels(model)
+    return flip_averaged(model) if flip_averaging else model
+
+
+def _sample(training: Examples, seed: int) -> DecodedImages:
+    """The training images that the domain is fitted to, in their order."""
+    sample = np.random.default_rng(seed).permutation(len(training))[:DOMAIN_TRAINING_IMAGES]
+    return DecodedImages(training.take(np.sort(sample)), IMAGE_SIZE, "reading training images")
+
+
+def _fit_domain(on_sample: Measured, sample: DecodedImages, on_validation: Measured) -> Domain:
+    return fit_domain(
+        on_sample.features, sample.examples.labels, on_validation.features, sample.sizes, on_validation.roughness
+    )
 
 
 def recalibrate(model_dir: str | Path, examples: Examples, output: str | Path) -> dict:
@@ -128,14 +157,14 @@ def recalibrate(model_dir: str | Path, examples: Examples, output: str | Path) -
         raise ValueError(f"{model_dir} has no model card with {missing}: it was not made by deepfake-tf export")
     split = card["training"]["validation_fraction"], card["training"]["split_seed"]
     images = DecodedImages(examples, IMAGE_SIZE, "reading images")
-    validation = report.select_split(images, "validation", *split)
+    validation = select_split(images, "validation", *split)
     if validation.examples.counts() != card["data"]["validation"]:
         raise ValueError(
             f"These are not the data that {model_dir} was trained on: its validation split has "
             f"{card['data']['validation']}. Received: {validation.examples.counts()}"
         )
     exported = read_exported(model_dir)
-    logits, _, _ = _run_network(exported.network, validation, "measuring validation images")
+    logits = _run_network(exported.network, validation, "measuring validation images").logits
     calibration = fit_calibration(validation.examples.labels, logits)
     card = {"detector": SPEC.name, **card, **_measured(calibration, logits, validation), **_provenance()}
     card.pop(KNOWN_LOGIT, None)
@@ -190,7 +219,7 @@ def _round_kernels(model: keras.Model) -> None:
     """Round each convolution's kernel to whole multiples of a power of two, at most 2^`KERNEL_BITS` of them a channel.
 
     The file then packs to 0.4 of its size, in a repository or a container image; the numbers stay float32, and move by
-    less than int8 moves them. Before anything is measured, so that the card describes what ships.
+    less than int8 moves them.
     """
     for variable in model.trainable_variables:
         if variable.name == "kernel" and len(variable.shape) == 4:
@@ -200,17 +229,19 @@ def _round_kernels(model: keras.Model) -> None:
             variable.assign(np.round(kernel / step) * step)
 
 
-def _run_network(network, images: DecodedImages, description: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits float32 [N], pooled features float32 [N, C] and roughness float32 [N], by what is exported."""
-    logits, features, rough = [], [], []
-    with progress_bar(len(images), description, "image") as bar:
-        for pixels, _ in evaluation_batches(images, BATCH_SIZE):
-            outputs = network(pixels)
-            logits.append(outputs["logit"].numpy()[:, 0])
-            features.append(tf.reduce_mean(outputs["features"], axis=[1, 2]).numpy())
-            rough.append(roughness(pixels).numpy())
-            bar.update(len(logits[-1]))
-    return np.concatenate(logits), np.concatenate(features), np.concatenate(rough)
+def _run_network(network: Network, images: DecodedImages, description: str) -> Measured:
+    """What is exported, on images of the network's own square: `evaluation.scoring` knows no features."""
+
+    def run(pixels: tf.Tensor) -> Rows:
+        outputs = network(pixels)
+        return {
+            "logits": outputs["logit"].numpy()[:, 0],
+            "features": tf.reduce_mean(outputs["features"], axis=[1, 2]).numpy(),
+            "roughness": roughness(pixels).numpy(),
+        }
+
+    batches = (pixels for pixels, _ in evaluation_batches(images, MAX_BATCH_SIZE))
+    return Measured(**score_batches(run, batches, len(images), description))
 
 
 def _compare(labels: np.ndarray, logits: np.ndarray, exact: np.ndarray, calibration: Calibration) -> dict:
@@ -300,7 +331,7 @@ def _measured(calibration: Calibration, logits: np.ndarray, validation: DecodedI
             "validation_share_in_band": float(in_band.mean()),
             "measured": f"cross-fitted: each of {FOLDS} parts by a calibration that was fitted on the others",
         },
-        "validation_metrics": report.compute_metrics(labels, probabilities, calibration.threshold),
+        "validation_metrics": compute_metrics(labels, probabilities, calibration.threshold),
     }
 
 

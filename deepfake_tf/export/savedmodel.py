@@ -64,7 +64,7 @@ def export_savedmodel(
         ValueError: `output` exists and is no SavedModel, the network's side does not divide 224, or `precision`
             is unknown.
     """
-    output = _checked_output(output)
+    output = checked_output(output)
     return _write(exported_of(model, domain, precision), calibration, card, output, warmup_images)
 
 
@@ -90,7 +90,7 @@ def export_recalibrated(
     Raises:
         ValueError: `output` exists and is no SavedModel, or `model_dir` was not written by `export_savedmodel`.
     """
-    output, model_dir = _checked_output(output), Path(model_dir)
+    output, model_dir = checked_output(output), Path(model_dir)
     return _write(read_exported(model_dir), calibration, card, output, warmup_images)
 
 
@@ -141,7 +141,12 @@ def read_exported(model_dir: Path) -> Exported:
     return Exported(network, kernel, bias, domain)
 
 
-def _checked_output(output: str | Path) -> Path:
+def checked_output(output: str | Path) -> Path:
+    """Where a SavedModel may be written: what a killed export left there is put right first.
+
+    Raises:
+        ValueError: `output` exists and is no SavedModel.
+    """
     output = Path(output)
     if output.is_symlink():  # what it links to is replaced, not the link
         output = output.resolve()
@@ -174,7 +179,7 @@ def _write(
     module.card, module.arrays = (tf.saved_model.Asset(str(assets / name)) for name in (MODEL_CARD, ARRAYS))
     tf.saved_model.save(module, str(temporary), signatures=module.signatures())
     shutil.rmtree(assets)
-    write_warmup_requests(temporary, warmup_images)
+    write_warmup_requests(temporary, warmup_images, SPEC.model_name)
     replace_folder(temporary, output)
     return output
 

@@ -16,12 +16,13 @@ BATCH_SIZES = (1, 8)
 _PIXELS_SIDE = 32
 
 
-def write_warmup_requests(model_dir: str | Path, images: list[bytes]) -> Path:
+def write_warmup_requests(model_dir: str | Path, images: list[bytes], model_name: str) -> Path:
     """Write one request a signature and batch size below a SavedModel's folder.
 
     Args:
         model_dir: str or Path. The version's folder.
         images: at least one encoded image; a failing warm-up request keeps the server from starting.
+        model_name: str. The model's name on the server.
     """
     if not images:
         raise ValueError("At least one encoded image is needed for the warm-up requests. Received: none")
@@ -32,15 +33,15 @@ def write_warmup_requests(model_dir: str | Path, images: list[bytes]) -> Path:
             batch = [images[index % len(images)] for index in range(batch_size)]
             encoded = tf.make_tensor_proto(batch, tf.string)
             pixels = tf.make_tensor_proto(np.zeros([batch_size, _PIXELS_SIDE, _PIXELS_SIDE, 3], np.uint8))
-            writer.write(_prediction_log("serving_default", "image_bytes", encoded))
-            writer.write(_prediction_log("explain", "image_bytes", encoded))
-            writer.write(_prediction_log("from_pixels", "pixels", pixels))
+            writer.write(_prediction_log(model_name, "serving_default", "image_bytes", encoded))
+            writer.write(_prediction_log(model_name, "explain", "image_bytes", encoded))
+            writer.write(_prediction_log(model_name, "from_pixels", "pixels", pixels))
     return path
 
 
-def _prediction_log(signature: str, name: str, tensor) -> bytes:
+def _prediction_log(model_name: str, signature: str, name: str, tensor) -> bytes:
     """PredictionLog{predict_log: PredictLog{request: PredictRequest{model_spec, inputs}}}, serialised."""
-    model_spec = _field(1, b"deepfake") + _field(3, signature.encode())  # ModelSpec: name, signature_name
+    model_spec = _field(1, model_name.encode()) + _field(3, signature.encode())  # ModelSpec: name, signature_name
     entry = _field(1, name.encode()) + _field(2, tensor.SerializeToString())  # of the map PredictRequest.inputs
     request = _field(1, model_spec) + _field(2, entry)
     return _field(6, _field(1, request))  # PredictionLog.predict_log, PredictLog.request

@@ -5,12 +5,12 @@ Every network reads float32 [N, H, W, 3], -1..1, and returns the logit of FAKE, 
 
 from __future__ import annotations
 
+import importlib
+
 import keras
 
 from deepfake_tf.detectors.cifake import IMAGE_SIZE
 from deepfake_tf.detectors.cifake.config import MODEL_NAMES
-from deepfake_tf.networks.resnet18 import build_resnet18
-from deepfake_tf.networks.resnet50v2 import build_resnet50v2
 
 FEATURES_LAYER = "features"  # the last feature map, [N, h, w, channels]
 HEAD_LAYER = "fc"  # the dense unit that turns the pooled features into the logit
@@ -33,11 +33,10 @@ def build_model(
     Raises:
         ValueError: `name` is unknown.
     """
-    if name == "resnet18":
-        return build_resnet18(image_size=image_size, dropout=dropout, dtype=dtype)
-    if name == "resnet50v2":
-        return build_resnet50v2(image_size=image_size, dropout=dropout, dtype=dtype)
-    raise ValueError(f"Unknown model. Known: {', '.join(MODEL_NAMES)}. Received: name={name!r}")
+    if name not in MODEL_NAMES:
+        raise ValueError(f"Unknown model. Known: {', '.join(MODEL_NAMES)}. Received: name={name!r}")
+    module = importlib.import_module(f"deepfake_tf.networks.{name}")
+    return getattr(module, f"build_{name}")(image_size=image_size, dropout=dropout, dtype=dtype)
 
 
 def with_features(model: keras.Model) -> keras.Model:

@@ -9,7 +9,8 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-MAX_BATCH_SIZE = 32  # images; `serving/batching.config` has the same, and clients split by it
+from deepfake_tf.contract import MAX_BATCH_SIZE
+
 MAX_WAITING_BATCHES = 16
 
 

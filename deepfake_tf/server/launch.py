@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import shlex
 import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from deepfake_tf.engines.finding import engine_class, find_model, is_saved_model
+from deepfake_tf.detectors.registry import DETECTORS
+from deepfake_tf.engines.finding import engine_class, find_models, is_saved_model
 from deepfake_tf.engines.server_requests import API_KEY_HEADER, API_KEY_VARIABLE
 from deepfake_tf.engines.tensorflow_import import without_keras
-from deepfake_tf.engines.tf_serving import MODEL_NAME, RestEngine, connect
-from deepfake_tf.server import SAMPLE, tensorflow_serving
+from deepfake_tf.engines.tf_serving import MODEL_NAME, RestEngine, ServerEngine, connect
+from deepfake_tf.server import SAMPLE, STABLE, tensorflow_serving
 from deepfake_tf.server.addresses import reachable
+from deepfake_tf.server.engines import ENGINES
 from deepfake_tf.server.gateway import build_remote_gateway
+from deepfake_tf.server.loading import LoadingModel, Served
 from deepfake_tf.server.request_body import BodyReader
 from deepfake_tf.server.signals import interrupted_by_signals
 from deepfake_tf.server.slow_clients import http_settings
 
-if TYPE_CHECKING:
-    from deepfake_tf.server.served_engine import ServedEngine
-    from deepfake_tf.server.served_model import ServedModel
-
-STABLE = "stable"  # the label whose version answers uploads
-ENGINES = ("auto", "tensorflow_model_server", "docker", "local")
+Versions = dict[int, Path]  # number -> the folder of a SavedModel; of what runs without TensorFlow 1 -> its file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +42,17 @@ class ServeOptions:
         ValueError: the engine, the host, a label or a port is none. Echoes what was received.
     """
 
-    model: str | None = None  # a bundle, a SavedModel, a folder of versions or a .tflite; None: see `find_model`
+    # A SavedModel, a folder of numbered versions or a .tflite; or a folder of such folders, named as the models are.
+    # None: DEEPFAKE_TF_MODEL from the environment, else all models that ship.
+    model: str | None = None
     engine: str = "auto"  # one of ENGINES; "auto": the first of the others that is at hand
     host: str = "127.0.0.1"  # address to listen on; this one is reached from this machine alone
     rest_port: int = 8501  # of TensorFlow Serving's REST API; 0: a free one, as for the others
     grpc_port: int = 8500  # of its gRPC API, which the local engine does not have
     gateway_port: int = 8080  # of POST /predict
-    labels: Sequence[str] = ()  # such as ["stable=1", "canary=2"]; served are these versions and the highest
+    labels: Sequence[
+        str
+    ] = ()  # such as ["stable=1", "canary=2"], of each model; served are these versions and the highest
     upstream: str | None = None  # address of a running TensorFlow Serving: only the gateway is started
     upstream_label: str | None = None  # the version to ask it for; None: its highest, a canary included
     cors_origins: Sequence[str] = ()  # origins whose pages may call the gateway
@@ -86,12 +88,12 @@ def serve(options: ServeOptions) -> None:
         if options.upstream is not None:
             _serve_gateway(options.upstream, options)
             return
-        engine, model = _choose_engine(options)
-        folders = _choose_versions(model, options)
+        engine, found = _choose_engine(options)
+        models = _choose_versions(found, options.label_numbers)
         if engine == "local":
-            _serve_local(folders, options)
+            _serve_local(models, options)
         else:
-            _serve_with_child(engine, folders, options)
+            _serve_with_child(engine, models, options)
 
 
 def _best_engine() -> str:
@@ -100,62 +102,95 @@ def _best_engine() -> str:
     return "docker" if tensorflow_serving.has_docker() else "local"
 
 
-def _choose_engine(options: ServeOptions) -> tuple[str, Path]:
-    """The engine, and the SavedModel or light model for it; a light model is for the local server alone."""
+def _choose_engine(options: ServeOptions) -> tuple[str, dict[str, Path]]:
+    """The engine, and model's name -> its SavedModel or, for the local server alone, its light model."""
     engine = _best_engine() if options.engine == "auto" else options.engine
     if engine != "local":
         try:
-            return engine, find_model(options.model)
+            return engine, _named(find_models(options.model, "saved_model"), find_models(options.model, "auto"))
         except FileNotFoundError:
             if options.engine != "auto":
                 raise
-    return "local", find_model(options.model, "auto")
+    return "local", _named(find_models(options.model, "auto"), {})
 
 
-def _choose_versions(model: Path, options: ServeOptions) -> dict[int, Path]:
-    """The folders of the labelled versions and of the highest one."""
+def _named(found: Mapping[str, Path], at_hand: Mapping[str, Path]) -> dict[str, Path]:
+    """Detector's name -> path, by the model's name; of those at hand that were not found it says which to make."""
+    for detector in sorted(at_hand.keys() - found.keys()):
+        name, place = DETECTORS[detector].model_name, at_hand[detector]
+        source, output = ("RUN_DIR", "DIR") if name == MODEL_NAME else (place, place)
+        print(
+            f"left out {name}: it has no SavedModel; make it with: deepfake-tf export {source} --output {output}/1",
+            file=sys.stderr,
+        )
+    return {DETECTORS[detector].model_name: path for detector, path in found.items()}
+
+
+def _choose_versions(models: Mapping[str, Path], labels: Mapping[str, int]) -> dict[str, Versions]:
+    """Of each model the labelled versions and the highest one."""
+    chosen = {name: _versions(model, labels) for name, model in models.items()}
+    for label, number in labels.items():
+        if not any(number in folders for folders in chosen.values()):
+            raise FileNotFoundError(
+                f"a label names a version that is not there: {label}={number} of {', '.join(map(str, models.values()))}"
+            )
+    return chosen
+
+
+def _versions(model: Path, labels: Mapping[str, int]) -> Versions:
     highest = model.resolve()
     if not highest.name.isdigit():
         return {1: highest}
-    wanted = {int(highest.name), *options.label_numbers.values()}
-    folders = {number: highest.parent / str(number) for number in sorted(wanted)}
-    if missing := [str(folder) for folder in folders.values() if not (folder / "saved_model.pb").is_file()]:
-        raise FileNotFoundError(f"a label names a version that is not there: no SavedModel in {', '.join(missing)}")
-    return folders
+    folders = {number: highest.parent / str(number) for number in sorted({int(highest.name), *labels.values()})}
+    return {number: folder for number, folder in folders.items() if is_saved_model(folder)}
 
 
-def _serve_local(folders: dict[int, Path], options: ServeOptions) -> None:
+def _serve_local(models: Mapping[str, Versions], options: ServeOptions) -> None:
     # Before TensorFlow is loaded, which takes seconds: a busy port is told at once.
     with (
         closing(_listen(options.host, options.rest_port)) as rest_socket,
         closing(_listen(options.host, options.gateway_port)) as gateway_socket,
+        ExitStack() as loaded,
     ):
         from deepfake_tf.server.local import ENGINE, build_local_app
 
-        with closing(_load_local(folders, options)) as served:
-            _announce(f"{ENGINE}: it answers TensorFlow Serving's REST API, in process, without gRPC", folders)
-            _announce_addresses(options.host, _port(rest_socket), None, _port(gateway_socket))
-            _run(build_local_app(served, _api_key(), options.cors_origins), [rest_socket, gateway_socket])
+        if any(is_saved_model(folder) for folders in models.values() for folder in folders.values()):
+            with without_keras():  # here, in the main thread
+                import deepfake_tf.server.served_model  # noqa: F401
+        load = lambda name: _load_local(name, models[name], options.label_numbers)
+        first, *others = models
+        served = loaded.enter_context(closing(load(first)))
+        # The port is open as early as with one model; the others are ready a little later.
+        loading = [
+            loaded.enter_context(closing(LoadingModel(name, models[name], functools.partial(load, name))))
+            for name in others
+        ]
+        _announce(f"{ENGINE}: it answers TensorFlow Serving's REST API, in process, without gRPC", models)
+        _announce_addresses(options.host, _port(rest_socket), None, _port(gateway_socket))
+        app = build_local_app(served, *loading, api_key=_api_key(), cors_origins=options.cors_origins)
+        _run(app, [rest_socket, gateway_socket], loading=loading)
 
 
-def _load_local(folders: dict[int, Path], options: ServeOptions) -> ServedModel | ServedEngine:
+def _load_local(name: str, folders: Versions, labels: Mapping[str, int]) -> Served:
+    labels = tensorflow_serving.labels_of(folders, labels)
     model = next(iter(folders.values()))
     if not is_saved_model(model):
         from deepfake_tf.server.served_engine import ServedEngine
 
-        return ServedEngine(MODEL_NAME, engine_class("litert")(model), options.label_numbers)
-    with without_keras():
-        from deepfake_tf.server.served_model import ServedModel
-    return ServedModel(MODEL_NAME, folders, options.label_numbers)
+        return ServedEngine(name, engine_class("litert")(model), labels)
+    from deepfake_tf.server.served_model import ServedModel
+
+    return ServedModel(name, folders, labels)
 
 
-def _serve_with_child(engine: str, folders: dict[int, Path], options: ServeOptions) -> None:
-    host = options.host
-    if not all(folder.name.isdigit() for folder in folders.values()):
-        raise ValueError(
-            f"TensorFlow Serving takes a folder of numbered versions, such as deepfake/1. Received: "
-            f"{next(iter(folders.values()))}. Rename it, or use --engine local."
-        )
+def _serve_with_child(engine: str, models: Mapping[str, Versions], options: ServeOptions) -> None:
+    host, labels = options.host, options.label_numbers
+    for name, folders in models.items():
+        if not all(folder.name.isdigit() for folder in folders.values()):
+            raise ValueError(
+                f"TensorFlow Serving takes a folder of numbered versions, such as {name}/1. Received: "
+                f"{next(iter(folders.values()))}. Rename it, or use --engine local."
+            )
     # TensorFlow Serving reports a busy port in its log alone and goes on, and takes 0 for "none".
     with closing(_listen(host, options.rest_port)) as rest, closing(_listen(host, options.grpc_port)) as grpc:
         rest_port, grpc_port = _port(rest), _port(grpc)
@@ -166,23 +201,35 @@ def _serve_with_child(engine: str, folders: dict[int, Path], options: ServeOptio
     ):
         config_dir = Path(folder)
         config_dir.chmod(0o755)  # the container's user reads it
-        base_path = next(iter(folders.values())).parent
-        shown_base = f"/models/{MODEL_NAME}" if engine == "docker" else str(base_path)
-        tensorflow_serving.write_configuration(config_dir, shown_base, sorted(folders), options.label_numbers, _cores())
         if engine == "docker":
-            command = tensorflow_serving.docker_command(config_dir, base_path, host, rest_port, grpc_port)
+            seen = {
+                name: {number: tensorflow_serving.DOCKER_MODELS / name / str(number) for number in folders}
+                for name, folders in models.items()
+            }
+            tensorflow_serving.write_configuration(config_dir, seen, labels, _cores())
+            command = tensorflow_serving.docker_command(config_dir, models, host, rest_port, grpc_port)
         else:
+            tensorflow_serving.write_configuration(config_dir, models, labels, _cores())
             command = tensorflow_serving.binary_command(config_dir, rest_port, grpc_port)
-        # Without a label TensorFlow Serving answers by the highest version, a canary included.
-        label = STABLE if STABLE in options.label_numbers else None
         with (
             tensorflow_serving.ServerProcess(command, config_dir / "server.log") as child,
-            closing(RestEngine(f"http://{reachable(host)}:{rest_port}", label=label, retries=0)) as remote,
+            closing(_client(f"http://{reachable(host)}:{rest_port}", models, labels)) as remote,
         ):
             child.wait_until_available(remote)
-            _announce(f"TensorFlow Serving ({engine})", folders)
+            _announce(f"TensorFlow Serving ({engine})", models)
             _announce_addresses(host, rest_port, grpc_port, _port(gateway_socket))
-            _run(build_remote_gateway(remote, BodyReader(), _api_key(), options.cors_origins), [gateway_socket], child)
+            app = build_remote_gateway(remote, BodyReader(), _api_key(), options.cors_origins)
+            _run(app, [gateway_socket], child)
+
+
+def _client(url: str, models: Mapping[str, Versions], labels: Mapping[str, int]) -> ServerEngine:
+    """For uploads: by the label `stable`, where a model has it, for without one its highest version answers."""
+    engines = {}
+    for spec in DETECTORS.values():
+        if folders := models.get(spec.model_name):
+            label = STABLE if STABLE in tensorflow_serving.labels_of(folders, labels) else None
+            engines[spec.name] = RestEngine(url, spec.model_name, label=label, retries=0)
+    return ServerEngine(engines)
 
 
 def _serve_gateway(upstream: str, options: ServeOptions) -> None:
@@ -203,7 +250,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _run(app: ASGIApp, sockets: list[socket.socket], child: tensorflow_serving.ServerProcess | None = None) -> None:
+def _run(
+    app: ASGIApp,
+    sockets: list[socket.socket],
+    child: tensorflow_serving.ServerProcess | None = None,
+    loading: Sequence[LoadingModel] = (),
+) -> None:
+    """Until a signal comes, the child ends, or a model cannot be loaded."""
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -215,16 +268,24 @@ def _run(app: ASGIApp, sockets: list[socket.socket], child: tensorflow_serving.S
         **http_settings(),
     )
     server = uvicorn.Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    for model in loading:
+        model.call_if_it_fails(stop)
     if child is not None:
 
         def stop_with_child() -> None:
             child.process.wait()
-            server.should_exit = True
+            stop()
 
         threading.Thread(target=stop_with_child, daemon=True).start()
     server.run(sockets=sockets)
     if child is not None:
         child.check_running()
+    for model in loading:
+        model.check()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -249,9 +310,11 @@ def _port(listening: socket.socket) -> int:
     return listening.getsockname()[1]
 
 
-def _announce(engine: str, folders: dict[int, Path]) -> None:
-    versions = ", ".join(f"{number} ({folder})" for number, folder in folders.items())
-    print(f"engine   {engine}\nmodel    {MODEL_NAME}, versions {versions}", file=sys.stderr)
+def _announce(engine: str, models: Mapping[str, Versions]) -> None:
+    print(f"engine   {engine}", file=sys.stderr)
+    for name, folders in models.items():
+        versions = ", ".join(f"{number} ({folder})" for number, folder in folders.items())
+        print(f"model    {name}, versions {versions}", file=sys.stderr)
 
 
 def _announce_addresses(host: str, rest_port: int, grpc_port: int | None, gateway_port: int) -> None:

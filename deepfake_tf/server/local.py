@@ -1,31 +1,29 @@
-"""The local server: TensorFlow Serving's REST API and the upload gateway, with the model in this process."""
+"""The local server: TensorFlow Serving's REST API and the upload gateway, with the models in this process."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from deepfake_tf.detectors.registry import DETECTORS
+from deepfake_tf.engines.choosing import detector_for, with_detector
 from deepfake_tf.engines.server_requests import API_KEY_HEADER
-from deepfake_tf.server import gateway
+from deepfake_tf.server import STABLE, gateway
+from deepfake_tf.server.loading import LoadingModel, Served
 from deepfake_tf.server.predict_json import error_body
 from deepfake_tf.server.request_body import BodyReader
 from deepfake_tf.server.tf_serving_api import TIMEOUT_SECONDS, TfServingApi
-
-if TYPE_CHECKING:
-    from deepfake_tf.server.served_engine import ServedEngine
-    from deepfake_tf.server.served_model import ServedModel
 
 ENGINE = "deepfake-tf local server"
 
 
 def build_local_app(
-    model: ServedModel | ServedEngine,
+    *models: Served | LoadingModel,
     api_key: str | None = None,
     cors_origins: Sequence[str] = (),
     bodies: BodyReader | None = None,
@@ -34,7 +32,7 @@ def build_local_app(
     """Everything the local server answers, as one ASGI application.
 
     Args:
-        model: ServedModel or ServedEngine.
+        *models: of different names; at least one. An upload goes to the model of the detector that its size calls for.
         api_key: str or None. If given, every POST asks for it in the header X-API-Key: beside a guarded
             /predict, an open `:predict` would be a way around it.
         cors_origins: of `build_gateway`.
@@ -43,18 +41,26 @@ def build_local_app(
     """
     bodies = bodies or BodyReader()
 
+    by_name = {model.name: model for model in models}
+    judges = {spec.name: by_name[spec.model_name] for spec in DETECTORS.values() if spec.model_name in by_name}
+    judges = judges or {"": models[0]}  # a model of no detector here, under a name of its own
+
     async def score(encoded: bytes, explain: bool) -> dict[str, np.ndarray]:
         images = np.empty(1, object)
         images[0] = encoded
-        version = model.versions[model.labels["stable"]] if "stable" in model.labels else model.latest
+        detector = next(iter(judges)) if len(judges) == 1 else detector_for(encoded, judges)
         async with asyncio.timeout(timeout_seconds):
-            return await model.call(version, "explain" if explain else "serving_default", {"image_bytes": images})
+            judge = judges[detector]
+            model = await judge.wait() if isinstance(judge, LoadingModel) else judge
+            version = model.versions[model.labels[STABLE]] if STABLE in model.labels else model.latest
+            signature = "explain" if explain else "serving_default"
+            return with_detector(await model.call(version, signature, {"image_bytes": images}), detector)
 
     async def is_ready() -> bool:
-        return True  # the versions are loaded before the port is open
+        return True  # a model is loaded before the port is open
 
     uploads = gateway.build_gateway(score, is_ready, ENGINE, bodies, api_key, cors_origins)
-    api = TfServingApi(model, bodies, timeout_seconds)
+    api = TfServingApi(models, bodies, timeout_seconds)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in gateway.PATHS:

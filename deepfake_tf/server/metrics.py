@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
+from collections.abc import Sequence
 
 CONTENT_TYPE = "text/plain"  # as TensorFlow Serving sends it
 _REQUEST_COUNT = ":tensorflow:serving:request_count"
@@ -25,10 +26,15 @@ class Histogram:
         self._counts[bisect.bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    def add(self, other: Histogram) -> None:
+        """Count in what another one of the same bounds has counted."""
+        self._counts = [count + more for count, more in zip(self._counts, other._counts, strict=True)]
+        self._sum += other._sum
+
     def lines(self, name: str, labels: str) -> list[str]:
         separator = "," if labels else ""
         total = 0
-        lines = [f"# TYPE {name} histogram"]
+        lines = []
         for bound, count in zip([*self._bounds, float("inf")], self._counts):
             total += count
             le = "+Inf" if bound == float("inf") else f"{bound:g}"
@@ -40,7 +46,7 @@ class ServingMetrics:
     """The metrics of one served model."""
 
     def __init__(self, model_name: str):
-        self._model_name = model_name
+        self._label = f'model_name="{model_name}"'
         self._requests: Counter[str] = Counter()
         self._latency = Histogram(_LATENCY_BOUNDS)
         self._batch_size = Histogram(_BATCH_SIZE_BOUNDS)
@@ -57,13 +63,33 @@ class ServingMetrics:
     def count_batch(self, size: int) -> None:
         self._batch_size.observe(size)
 
-    def exposition(self) -> str:
-        """Prometheus text format 0.0.4."""
-        model = f'model_name="{self._model_name}"'
-        lines = [f"# TYPE {_REQUEST_COUNT} counter"]
-        lines += [
-            f'{_REQUEST_COUNT}{{{model},status="{status}"}} {count}' for status, count in sorted(self._requests.items())
+    @property
+    def request_lines(self) -> list[str]:
+        return [
+            f'{_REQUEST_COUNT}{{{self._label},status="{status}"}} {count}'
+            for status, count in sorted(self._requests.items())
         ]
-        lines += self._latency.lines(_REQUEST_LATENCY, f'{model},API="Predict",entrypoint="REST"')
-        lines += self._batch_size.lines(_BATCH_SIZE, "")
-        return "\n".join(lines) + "\n"
+
+    @property
+    def latency_lines(self) -> list[str]:
+        return self._latency.lines(_REQUEST_LATENCY, f'{self._label},API="Predict",entrypoint="REST"')
+
+    @property
+    def batch_sizes(self) -> Histogram:
+        return self._batch_size
+
+
+def exposition(models: Sequence[ServingMetrics]) -> str:
+    """Prometheus text format 0.0.4: requests by model; batches of all models together, as the real server has them."""
+    batch_sizes = Histogram(_BATCH_SIZE_BOUNDS)
+    for model in models:
+        batch_sizes.add(model.batch_sizes)
+    lines = [
+        f"# TYPE {_REQUEST_COUNT} counter",
+        *(line for model in models for line in model.request_lines),
+        f"# TYPE {_REQUEST_LATENCY} histogram",
+        *(line for model in models for line in model.latency_lines),
+        f"# TYPE {_BATCH_SIZE} histogram",
+        *batch_sizes.lines(_BATCH_SIZE, ""),
+    ]
+    return "\n".join(lines) + "\n"

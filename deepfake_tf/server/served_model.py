@@ -16,10 +16,11 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
+from deepfake_tf.contract import MAX_BATCH_SIZE
 from deepfake_tf.engines.saved_model import check_saved_model
 from deepfake_tf.engines.tensorflow_messages import without_node_names
 from deepfake_tf.server import SAMPLE
-from deepfake_tf.server.batching import MAX_BATCH_SIZE, MAX_WAITING_BATCHES, Batcher, check_size
+from deepfake_tf.server.batching import MAX_WAITING_BATCHES, Batcher, check_size
 from deepfake_tf.server.json_tensors import MAX_RANK
 from deepfake_tf.server.metrics import ServingMetrics
 

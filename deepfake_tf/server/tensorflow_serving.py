@@ -6,13 +6,15 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePath, PurePosixPath
 
-from deepfake_tf.engines.tf_serving import MODEL_NAME, RestEngine
-from deepfake_tf.server.batching import MAX_BATCH_SIZE, MAX_WAITING_BATCHES
+from deepfake_tf.contract import MAX_BATCH_SIZE
+from deepfake_tf.engines.tf_serving import ServerEngine
+from deepfake_tf.server.batching import MAX_WAITING_BATCHES
 
 BINARY = "tensorflow_model_server"
+DOCKER_MODELS = PurePosixPath("/models")  # in the container, by name
 IMAGE = "tensorflow/serving:2.20.0"  # never `latest`, which has lagged behind and changed under its users
 START_TIMEOUT_SECONDS = 120  # loading, and the warm-up requests
 STOP_TIMEOUT_SECONDS = 10
@@ -45,22 +47,18 @@ def check_installed(engine: str) -> None:
 
 
 def write_configuration(
-    folder: Path, base_path: str, versions: Sequence[int], labels: Mapping[str, int], batch_threads: int
+    folder: Path, models: Mapping[str, Mapping[int, PurePath]], labels: Mapping[str, int], batch_threads: int
 ) -> None:
-    """Write models.config, batching.config and monitoring.config; `serving/` has the same with the reasons."""
-    numbers = " ".join(f"versions: {version}" for version in versions)
-    label_lines = [f'    version_labels {{ key: "{label}" value: {number} }}\n' for label, number in labels.items()]
-    (folder / "models.config").write_text(
-        "model_config_list {\n"
-        "  config {\n"
-        f'    name: "{MODEL_NAME}"\n'
-        f'    base_path: "{base_path}"\n'
-        '    model_platform: "tensorflow"\n'
-        f"    model_version_policy {{ specific {{ {numbers} }} }}\n"
-        f"{''.join(label_lines)}"
-        "  }\n"
-        "}\n"
-    )
+    """Write models.config, batching.config and monitoring.config; `serving/` has the same with the reasons.
+
+    Args:
+        folder: Path. Where to.
+        models: name -> version -> its folder, as the server sees it; those of one model stand side by side.
+        labels: names of versions, of each model that has the version.
+        batch_threads: int. Batches that are computed at once.
+    """
+    configs = [_model_config(name, folders, labels) for name, folders in models.items()]
+    (folder / "models.config").write_text(f"model_config_list {{\n{''.join(configs)}}}\n")
     (folder / "batching.config").write_text(
         f"max_batch_size {{ value: {MAX_BATCH_SIZE} }}\n"
         "batch_timeout_micros { value: 0 }\n"
@@ -70,6 +68,33 @@ def write_configuration(
     (folder / "monitoring.config").write_text(
         'prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }\n'
     )
+
+
+def _model_config(name: str, folders: Mapping[int, PurePath], labels: Mapping[str, int]) -> str:
+    numbers = " ".join(f"versions: {version}" for version in sorted(folders))
+    label_lines = [
+        f'    version_labels {{ key: "{label}" value: {number} }}\n'
+        for label, number in labels_of(folders, labels).items()
+    ]
+    return (
+        "  config {\n"
+        f'    name: "{name}"\n'
+        f'    base_path: "{base_path(folders)}"\n'
+        '    model_platform: "tensorflow"\n'
+        f"    model_version_policy {{ specific {{ {numbers} }} }}\n"
+        f"{''.join(label_lines)}"
+        "  }\n"
+    )
+
+
+def base_path(folders: Mapping[int, PurePath]) -> PurePath:
+    """The folder that holds a model's version folders."""
+    return next(iter(folders.values())).parent
+
+
+def labels_of(folders: Collection[int], labels: Mapping[str, int]) -> dict[str, int]:
+    """The labels whose version a model has."""
+    return {label: number for label, number in labels.items() if number in folders}
 
 
 def server_flags(config_dir: str, rest_port: int, grpc_port: int) -> list[str]:
@@ -92,14 +117,17 @@ def binary_command(config_dir: Path, rest_port: int, grpc_port: int) -> list[str
     return [BINARY, *server_flags(str(config_dir), rest_port, grpc_port)]
 
 
-def docker_command(config_dir: Path, base_path: Path, host: str, rest_port: int, grpc_port: int) -> list[str]:
-    """The model and the configuration are mounted read-only, and the user is the caller, not root."""
+def docker_command(
+    config_dir: Path, models: Mapping[str, Mapping[int, Path]], host: str, rest_port: int, grpc_port: int
+) -> list[str]:
+    """The models and the configuration are mounted read-only, and the user is the caller, not root."""
+    mounts = [f"{base_path(folders)}:{DOCKER_MODELS / name}:ro" for name, folders in models.items()]
     return [
         *("docker", "run", "--rm", "--init", "--read-only", "--cap-drop=ALL"),
         *("--user", f"{os.getuid()}:{os.getgid()}"),
         *("--publish", f"{host}:{rest_port}:8501"),
         *("--publish", f"{host}:{grpc_port}:8500"),
-        *("--volume", f"{base_path}:/models/{MODEL_NAME}:ro"),
+        *(part for mount in mounts for part in ("--volume", mount)),
         *("--volume", f"{config_dir}:/config:ro"),
         *("--entrypoint", BINARY),
         IMAGE,
@@ -135,17 +163,17 @@ class ServerProcess:
             self.process.kill()
             self.process.wait()
 
-    def wait_until_available(self, engine: RestEngine, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
-        """Return when the model answers.
+    def wait_until_available(self, engine: ServerEngine, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
+        """Return when a model answers; the server opens its port when all are loaded.
 
         Raises:
-            OSError: the server ended, or did not load the model in time. Shows the end of its log.
+            OSError: the server ended, or did not load the models in time. Shows the end of its log.
         """
         deadline = time.monotonic() + timeout_seconds
         while not engine.is_ready():
             self.check_running()
             if time.monotonic() > deadline:
-                raise OSError(f"{self._name} did not load the model within {timeout_seconds:g} s:\n{self._log_end()}")
+                raise OSError(f"{self._name} did not load the models within {timeout_seconds:g} s:\n{self._log_end()}")
             time.sleep(0.2)
 
     def check_running(self) -> None:

@@ -9,7 +9,8 @@ import asyncio
 import json
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,13 +19,10 @@ from starlette.types import Receive, Scope, Send
 from deepfake_tf.engines.tensorflow_messages import without_node_names
 from deepfake_tf.server.batching import Overloaded
 from deepfake_tf.server.json_echo import shorten
-from deepfake_tf.server.metrics import CONTENT_TYPE
+from deepfake_tf.server.loading import LoadingModel, Served
+from deepfake_tf.server.metrics import CONTENT_TYPE, exposition
 from deepfake_tf.server.predict_json import error_body, parse_request, read_inputs, write_outputs
 from deepfake_tf.server.request_body import BodyError, BodyReader
-
-if TYPE_CHECKING:
-    from deepfake_tf.server.served_engine import EngineVersion, ServedEngine
-    from deepfake_tf.server.served_model import ServedModel, Version
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 TIMEOUT_SECONDS = 30.0  # TensorFlow Serving's --rest_api_timeout_in_ms
@@ -58,10 +56,12 @@ class ApiError(Exception):
 
 
 class TfServingApi:
-    """An ASGI application: status, metadata, `:predict` and Prometheus metrics of one model."""
+    """An ASGI application: status, metadata, `:predict` and Prometheus metrics of models."""
 
-    def __init__(self, model: ServedModel | ServedEngine, bodies: BodyReader, timeout_seconds: float = TIMEOUT_SECONDS):
-        self._model = model
+    def __init__(
+        self, models: Sequence[Served | LoadingModel], bodies: BodyReader, timeout_seconds: float = TIMEOUT_SECONDS
+    ):
+        self._models = {model.name: model for model in models}
         self._bodies = bodies
         self._timeout_seconds = timeout_seconds
 
@@ -72,7 +72,8 @@ class TfServingApi:
     async def _answer(self, request: Request) -> Response:
         path = _path_as_sent(request.scope)
         if path == METRICS_PATH and request.method == "GET":
-            return Response(self._model.metrics.exposition(), media_type=CONTENT_TYPE)
+            loaded = [served.metrics for model in self._models.values() if (served := _served(model))]
+            return Response(exposition(loaded), media_type=CONTENT_TYPE)
         if not path.lower().startswith("/v1/models"):
             return Response(_NOT_FOUND_PAGE, 404, {"Connection": "close"}, "text/html")
         try:
@@ -84,15 +85,15 @@ class TfServingApi:
     async def _route(self, request: Request, path: str) -> bytes:
         match = _PREDICT.fullmatch(path)
         if match and request.method == "POST":
-            return await self._timed(self._predict(request, match))
+            return await self._timed(match["model"], self._predict(request, match))
         match = _STATUS.fullmatch(path)
         if match and request.method == "GET":
             if match["model"] is None:
                 raise ApiError(400, "Missing model name in request.")
-            return self._metadata(match) if match["metadata"] else self._status(match)
+            return await self._metadata(match) if match["metadata"] else self._status(match)
         raise ApiError(400, f"Malformed request: {request.method} {path}")
 
-    async def _timed(self, answer: Any) -> bytes:
+    async def _timed(self, name: str, answer: Any) -> bytes:
         started = time.perf_counter()
         status = 500
         try:
@@ -103,17 +104,20 @@ class TfServingApi:
             status = error.status
             raise
         finally:
-            name = _STATUS_NAMES.get(status, "INVALID_ARGUMENT")
-            self._model.metrics.count_request(name, time.perf_counter() - started)
+            # Not under a name that a caller has made up: each would be a series of its own.
+            if name in self._models and (model := _served(self._models[name])):
+                status_name = _STATUS_NAMES.get(status, "INVALID_ARGUMENT")
+                model.metrics.count_request(status_name, time.perf_counter() - started)
 
     async def _predict(self, request: Request, match: re.Match[str]) -> bytes:
         async with self._bodies.read(request) as body:
             return await self._answer_predict(body, match)
 
     async def _answer_predict(self, body: bytes, match: re.Match[str]) -> bytes:
-        version = self._find(match)
+        model, version = await self._find(match)
         if match["verb"].lower() != "predict":
             raise ApiError(400, f"The local server answers :predict alone. Received: :{match['verb']}")
+        refusals = (ValueError, TypeError, RecursionError, *model.input_errors)
         try:
             # In a thread: a large body takes a while to parse, and others are waiting.
             parsed = await asyncio.to_thread(parse_request, body)
@@ -123,30 +127,43 @@ class TfServingApi:
             dtypes = version.signatures[signature_name].dtypes
             inputs, as_rows = await asyncio.to_thread(read_inputs, parsed, dtypes)
             async with asyncio.timeout(self._timeout_seconds):
-                outputs = await self._model.call(version, signature_name, inputs)
+                outputs = await model.call(version, signature_name, inputs)
             return await asyncio.to_thread(write_outputs, outputs, as_rows)
         except TimeoutError as error:
             raise ApiError(504, "Timed out waiting for notification") from error
         except Overloaded as error:
             raise ApiError(503, str(error)) from error
-        except (ValueError, TypeError, RecursionError, *self._model.input_errors) as error:
+        except refusals as error:
             raise ApiError(400, without_node_names(getattr(error, "message", None) or str(error))) from error
 
-    def _find(self, match: re.Match[str]) -> Version | EngineVersion:
+    async def _find(self, match: re.Match[str]) -> tuple[Served, Any]:
         name, version, label = match["model"], match["version"], match["label"]
+        model = await self._loaded(name) if name in self._models else None
         if label is not None:
-            if name != self._model.name or label not in self._model.labels:
+            if model is None or label not in model.labels:
                 raise ApiError(400, f"Unrecognized servable version label: {label}")
-            return self._model.versions[self._model.labels[label]]
-        if name != self._model.name or (version is not None and _number(version) not in self._model.versions):
+            return model, model.versions[model.labels[label]]
+        if model is None or (version is not None and _number(version) not in model.versions):
             wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
             raise ApiError(404, f"Servable not found for request: {wanted}")
-        return self._model.latest if version is None else self._model.versions[_number(version)]
+        return model, model.latest if version is None else model.versions[_number(version)]
 
-    def _metadata(self, match: re.Match[str]) -> bytes:
-        version = self._find(match)
+    async def _loaded(self, name: str) -> Served:
+        model = self._models[name]
+        if not isinstance(model, LoadingModel):
+            return model
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await model.wait()
+        except TimeoutError as error:
+            raise ApiError(503, f"{name} is being loaded: try again later") from error
+        except ConnectionError as error:
+            raise ApiError(503, str(error)) from error
+
+    async def _metadata(self, match: re.Match[str]) -> bytes:
+        model, version = await self._find(match)
         metadata = {
-            "model_spec": {"name": self._model.name, "version": str(version.number), "signature_name": ""},
+            "model_spec": {"name": model.name, "version": str(version.number), "signature_name": ""},
             "metadata": {"signature_def": {"signature_def": version.signature_def}},
         }
         return json.dumps(metadata, indent=1).encode() + b"\n"
@@ -154,16 +171,25 @@ class TfServingApi:
     def _status(self, match: re.Match[str]) -> bytes:
         """Of one version, or of all: the real server does not look at a label here."""
         name, version = match["model"], match["version"]
-        if name != self._model.name:
+        if name not in self._models:
             raise ApiError(404, f"Could not find any versions of model {name}")
-        if version is not None and _number(version) not in self._model.versions:
+        model = self._models[name]
+        served = _served(model)
+        present = model.numbers if isinstance(model, LoadingModel) else model.versions
+        if version is not None and _number(version) not in present:
             raise ApiError(404, f"Could not find version {version} of model {name}")
-        numbers = [_number(version)] if version is not None else sorted(self._model.versions, reverse=True)
+        numbers = [_number(version)] if version is not None else sorted(present, reverse=True)
+        state = "AVAILABLE" if served else "LOADING"
         states = [
-            {"version": str(number), "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+            {"version": str(number), "state": state, "status": {"error_code": "OK", "error_message": ""}}
             for number in numbers
         ]
         return json.dumps({"model_version_status": states}, indent=1).encode() + b"\n"
+
+
+def _served(model: Served | LoadingModel) -> Served | None:
+    """The model, if it is loaded."""
+    return model.served if isinstance(model, LoadingModel) else model
 
 
 def _number(version: str) -> int:

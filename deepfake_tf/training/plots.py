@@ -40,6 +40,11 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
+    write_whole(path, encode_figure(figure, dpi))
+
+
+def encode_figure(figure: Figure, dpi: int = 150) -> bytes:
+    """A figure as a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
-    write_whole(path, buffer.getvalue())
+    return buffer.getvalue()

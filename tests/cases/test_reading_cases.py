@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from deepfake_tf import Detector
-from deepfake_tf.cli import expand_paths
+from deepfake_tf.cli.paths import expand_paths
 from deepfake_tf.reading import pillow_reader
 from deepfake_tf.reading.pictures import open_picture, to_rgb
 from streamlit_app.drawing import draw_picture

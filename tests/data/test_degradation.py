@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepfake_tf.data import degradation
-from deepfake_tf.evaluation import robustness
+from deepfake_tf.evaluation import changes
 from tests.images import photograph
 
 SIDE = 32
@@ -35,10 +35,10 @@ def draws(kind: str, strength: float, count: int) -> np.ndarray:
 def test_jpeg_is_pillows(quality):
     def errors(pixels):
         ours = np.asarray(degradation.jpeg(pixels.astype(np.float32), np.full(len(pixels), quality, np.float32)))
-        pillows = np.stack([robustness.compress_jpeg(image, quality) for image in pixels])
+        pillows = np.stack([changes.compress_jpeg(image, quality) for image in pixels])
         return np.abs(ours - pillows)
 
-    grey = np.stack([robustness.make_grey(image) for image in images()])
+    grey = np.stack([changes.make_grey(image) for image in images()])
     assert np.median(errors(grey)) == 0
     assert errors(grey).mean() < 0.3  # grey levels
     # One tint an image: where chroma changes, libjpeg smooths it when it scales it up, and we do not.
@@ -47,7 +47,7 @@ def test_jpeg_is_pillows(quality):
 
 
 def test_jpeg_of_sides_that_16_does_not_divide():
-    pixels = np.stack([robustness.make_grey(image) for image in images(2, 45)]).astype(np.float32)
+    pixels = np.stack([changes.make_grey(image) for image in images(2, 45)]).astype(np.float32)
     assert np.abs(np.asarray(degradation.jpeg(pixels, np.float32([95, 95]))) - pixels).mean() < 2
 
 
@@ -55,7 +55,7 @@ def test_jpeg_of_sides_that_16_does_not_divide():
 def test_blur_is_scipys(sigma):
     pixels = images()
     matrix = np.asarray(degradation.blur_matrix(SIDE, np.full(len(pixels), sigma, np.float32)))
-    scipys = np.stack([robustness.blur(image, sigma) for image in pixels])
+    scipys = np.stack([changes.blur(image, sigma) for image in pixels])
     assert np.abs(by_matrix(matrix, pixels) - scipys).max() < 0.6  # rounding
 
 
@@ -63,7 +63,7 @@ def test_blur_is_scipys(sigma):
 def test_resize_is_pillows(factor):
     pixels = images()
     matrix = np.asarray(degradation.resize_matrix(SIDE, np.full(len(pixels), factor, np.float32)))
-    pillows = np.stack([robustness.resize_and_back(image, factor) for image in pixels])
+    pillows = np.stack([changes.resize_and_back(image, factor) for image in pixels])
     assert np.abs(by_matrix(matrix, pixels) - pillows).mean() < 1.0  # Pillow rounds and clips between its steps
 
 

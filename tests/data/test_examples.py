@@ -5,7 +5,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from deepfake_tf.data.examples import Examples, concatenate, split_validation
+from deepfake_tf.data.examples import Examples, concatenate, select_split, split_validation
+from deepfake_tf.data.pipeline import DecodedImages
+from tests.images import encode, photograph
 
 
 def make_examples(names, labels, splits=None, notes=()):
@@ -69,3 +71,29 @@ def test_split_follows_from_content_and_seed_not_from_order():
     _, other_seed = split_validation(labels, make_digests(contents), 0.3, seed=6)
     assert set(contents[validation]) == set(contents[order][shuffled])
     assert set(validation) != set(other_seed)
+
+
+def random_images(count, splits=None):
+    files = [encode(photograph(8, 8, seed), "PNG") for seed in range(count)]
+    names = [f"{index}.png" for index in range(count)]
+    return DecodedImages(Examples(names, np.arange(count) % 2, files, splits or [""] * count))
+
+
+def test_splits_are_those_of_training():
+    splits = ["test", ""] * 20
+    images = random_images(40, splits)
+    images.examples.labels[:] = np.arange(40) // 2 % 2  # both classes in both splits
+    test = select_split(images, "test", 0.3, split_seed=0)
+    assert test.examples.names == images.examples.names[::2]
+    validation = select_split(images, "validation", 0.3, split_seed=0)
+    assert set(validation.examples.splits) == {""}
+    assert validation.examples.counts() == {"REAL": 3, "FAKE": 3}
+    assert select_split(images, "validation", 0.3, split_seed=1).examples.names != validation.examples.names
+
+
+def test_missing_or_unknown_split_is_an_error():
+    images = random_images(4)
+    with pytest.raises(ValueError, match="no test images: 4 images, marked test: 0"):
+        select_split(images, "test", 0.2, split_seed=0)
+    with pytest.raises(ValueError, match="split='train'"):
+        select_split(images, "train", 0.2, split_seed=0)

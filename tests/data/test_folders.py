@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from deepfake_tf.data.folders import label_of_folder, load_folders
+from deepfake_tf.evaluation.by_source import source_of
 
 
 def test_classes_and_names(write_images):
@@ -73,3 +74,15 @@ def test_empty_class(write_images):
     (root / "FAKE" / "readme.md").write_text("images to come")
     with pytest.raises(ValueError, match=r"FAKE holds no image\. Received: 1 file;"):
         load_folders(root)
+
+
+def test_generators_and_real_sources_below_the_classes(write_images):
+    examples = load_folders(write_images({"REAL/phone": 1, "REAL/scans/a4": 1, "FAKE/flux-1": 2, "FAKE/sd 3": 1}))
+    assert dict(zip(examples.names, examples.labels)) == {
+        "FAKE/flux-1/0.png": 1,
+        "FAKE/flux-1/1.png": 1,
+        "FAKE/sd 3/0.png": 1,
+        "REAL/phone/0.png": 0,
+        "REAL/scans/a4/0.png": 0,
+    }
+    assert [source_of(name) for name in examples.names] == ["flux-1", "flux-1", "sd 3", "phone", "scans"]

@@ -8,7 +8,7 @@ from deepfake_tf.decision.calibration import (
     cross_fit,
     fit_calibration,
 )
-from deepfake_tf.evaluation.report import compute_metrics
+from deepfake_tf.evaluation.metrics import compute_metrics
 
 
 def calibrated_sample(count=20_000, seed=0):

@@ -12,7 +12,7 @@ from deepfake_tf.decision.calibration import Calibration
 from deepfake_tf.decision.domain import Domain
 from deepfake_tf.decision.known_image import known_image
 from deepfake_tf.engines.saved_model import SavedModelEngine
-from deepfake_tf.evaluation.report import load_scorer
+from deepfake_tf.evaluation.scoring import load_scorer
 from deepfake_tf.export.savedmodel import export_recalibrated, export_savedmodel, freeze
 from deepfake_tf.export.warmup import WARMUP_FILE
 from deepfake_tf.networks import build_model, with_features

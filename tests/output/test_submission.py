@@ -6,8 +6,8 @@ import pytest
 
 from deepfake_tf.contract import Prediction
 from deepfake_tf.output.submission import FORMATS, check_names, format_submission, prior_label
+from tests.cli.running import run
 from tests.images import encode, photograph
-from tests.test_cli import run
 
 
 def prediction(file, label="REAL", error=""):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
-from deepfake_tf.engines.server_requests import MAX_BATCH_SIZE
+from deepfake_tf.contract import MAX_BATCH_SIZE
 from deepfake_tf.server import tensorflow_serving
 
 SERVING = Path(__file__).parents[2] / "serving"

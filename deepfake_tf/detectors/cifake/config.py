@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from deepfake_tf.detectors.cifake import IMAGE_SIZE
 
-MODEL_NAMES = ("resnet18", "resnet50v2")
+MODEL_NAMES = ("resnet18", "resnet50v2")  # each `build_NAME` in `networks.NAME`
 RECIPE_NAMES = ("original", "fast", "best")  # of `recipes`
 STRATEGIES = ("none", "mirrored", "multiworker", "tpu")  # of `distribution`
 
 
-def _option(default: Any, text: str) -> Any:
-    """A field of `TrainingConfig`, with the text that `deepfake-tf train --help` prints."""
-    return dataclasses.field(default=default, metadata={"help": text})
+def _option(default: Any, text: str = "", choices: Sequence[str] | None = None) -> Any:
+    """A field of `TrainingConfig`, with what `deepfake-tf train --help` prints of it."""
+    return dataclasses.field(default=default, metadata={"help": text, "choices": choices})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class TrainingConfig:
         ValueError: a field is outside its range. The message echoes what was received.
     """
 
-    model: str = "resnet18"
+    model: str = _option("resnet18", choices=MODEL_NAMES)
     weights: str = _option(
         "imagenet", "imagenet, none, a .weights.h5, .npz or .safetensors file, or a SavedModel folder"
     )
@@ -35,9 +36,11 @@ class TrainingConfig:
     epochs: int = 10
     batch_size: int = 32
     learning_rate: float = 1e-4
-    optimizer: str = _option("adam", "adam, or adamw with weight decay")
+    optimizer: str = _option("adam", "adam, or adamw with weight decay", ("adam", "adamw"))
     weight_decay: float = _option(0.0, "of AdamW, decoupled from the gradient")
-    schedule: str = _option("plateau", "plateau: divide by 5 when stuck; cosine: warm up, then decay to 0")
+    schedule: str = _option(
+        "plateau", "plateau: divide by 5 when stuck; cosine: warm up, then decay to 0", ("plateau", "cosine")
+    )
     warmup_fraction: float = _option(0.1, "of all steps, linear, with the cosine schedule")
     validation_fraction: float = _option(0.2, "of each class; duplicates stay on one side")
     label_smoothing: float = 0.0
@@ -49,17 +52,16 @@ class TrainingConfig:
     zoom: float = _option(0.0, "augmentation: the share of the sides that is cut off, uniform from 0")
     degradation: float = _option(0.0, "augmentation: the share of images with JPEG, blur, noise, scaling or no colour")
     flip: bool = _option(True, "augmentation: left-right, every second image")
-    precision: str = _option("float32", "compute type; variables stay float32")
+    precision: str = _option("float32", "compute type; variables stay float32", ("float32", "bfloat16"))
     early_stopping_patience: int = _option(3, "epochs without a better validation loss")
     steps_per_epoch: int = _option(0, "0: the whole training set; else so many batches between checkpoints")
     seed: int = _option(0, "of the initial weights, the shuffling and the augmentation")
     split_seed: int = _option(0, "of the validation split: that of the run whose weights you train on")
 
     def __post_init__(self):
-        _check_choice("model", self.model, MODEL_NAMES)
-        _check_choice("optimizer", self.optimizer, ("adam", "adamw"))
-        _check_choice("schedule", self.schedule, ("plateau", "cosine"))
-        _check_choice("precision", self.precision, ("float32", "bfloat16"))
+        for field in dataclasses.fields(self):
+            if choices := field.metadata.get("choices"):
+                _check_choice(field.name, getattr(self, field.name), choices)
         _check_range("image_size", self.image_size, 32, 1024)
         _check_range("epochs", self.epochs, 1, 10_000)
         _check_range("batch_size", self.batch_size, 1, 65_536)
@@ -93,7 +95,7 @@ class TrainingConfig:
         return cls(**fields)
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}. Received: {name}={value!r}")
 

@@ -1,0 +1,47 @@
+"""`deepfake-tf evaluate`: a model measured on labelled images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from deepfake_tf.cli.command import Commands, add_command
+from deepfake_tf.cli.data_options import add_data_options, add_split_options, load_split
+from deepfake_tf.cli.exit_codes import EXIT_OK, EXIT_SOME_FAILED
+from deepfake_tf.cli.model_options import add_model_option, find_measured_model, threshold_of
+from deepfake_tf.text import json_text, plural
+from deepfake_tf.writing import write_whole
+
+
+def add(commands: Commands) -> None:
+    command = add_command(commands, "evaluate", run, "Measure a run directory or a SavedModel on labelled images.")
+    add_data_options(command)
+    add_model_option(command, "a run directory or a SavedModel")
+    command.add_argument("--output", required=True, metavar="DIR", help="metrics.json, predictions.csv and plots")
+    add_split_options(command)
+    command.add_argument("--groups", metavar="REGEX", help="accuracy by this part of the names too, in groups.json")
+
+
+def run(options: argparse.Namespace) -> int:
+    from deepfake_tf.evaluation.groups import accuracy_by_group, format_groups, group_pattern
+    from deepfake_tf.evaluation.report import write_report
+    from deepfake_tf.evaluation.scoring import score
+
+    pattern = group_pattern(options.groups) if options.groups else None
+    model = find_measured_model(options)
+    images = load_split(options)
+    probabilities = score(model, images)
+    threshold = threshold_of(model)
+    description = {"model": str(model), "data": options.data, "split": options.split}
+    metrics = write_report(
+        options.output, images.examples.labels, probabilities, threshold, images.examples.names, description
+    )
+    for name, value in metrics.items():
+        if isinstance(value, dict) and {"value", "low", "high"} <= set(value):
+            print(f"{name:<24} {value['value']:.4f}   95 % interval {value['low']:.4f} to {value['high']:.4f}")
+    if pattern:
+        rows = accuracy_by_group(images.examples.names, images.examples.labels, probabilities, pattern, threshold)
+        write_whole(Path(options.output) / "groups.json", json_text(rows, indent=2) + "\n")
+        print(format_groups(rows), end="")
+    print(f"{plural(len(images), 'image')}; report in {options.output}")
+    return EXIT_SOME_FAILED if images.errors else EXIT_OK

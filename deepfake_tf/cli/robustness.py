@@ -1,0 +1,40 @@
+"""`deepfake-tf robustness`: a model measured on changed images."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from deepfake_tf.cli.command import Commands, add_command
+from deepfake_tf.cli.data_options import add_data_options, add_split_options, load_split
+from deepfake_tf.cli.exit_codes import EXIT_OK
+from deepfake_tf.cli.model_options import add_model_option, find_measured_model, threshold_of
+from deepfake_tf.text import plural
+
+
+def add(commands: Commands) -> None:
+    command = add_command(
+        commands, "robustness", run, "Measure a model on images changed the way the web changes them."
+    )
+    add_data_options(command)
+    add_model_option(command, "a run directory or a SavedModel")
+    command.add_argument("--output", required=True, metavar="DIR", help="robustness.json and robustness.png")
+    add_split_options(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    from deepfake_tf.progress import say
+
+    say("loading the data")
+    from deepfake_tf.evaluation.robustness import CONDITIONS, evaluate_robustness
+
+    model = find_measured_model(options)
+    images = load_split(options)
+    say(f"scoring {plural(len(images), 'image')}, as they are and with {len(CONDITIONS)} changes")
+    evaluate_robustness(model, images, options.output, threshold_of(model), _print_condition)
+    print(f"report in {options.output}")
+    return EXIT_OK
+
+
+def _print_condition(row: dict[str, Any]) -> None:
+    print(f"{row['condition']:<24} accuracy {row['accuracy']:.4f}   AUC {row['auc']:.4f}", flush=True)

@@ -1,0 +1,147 @@
+"""The photograph detector as a SavedModel, made from its light files: encoded images in, rows out.
+
+The same three signatures as of `export.savedmodel`. The kernels of the dense layers are variables of a plain
+`tf.Module`, which loading the TF1 way keeps; the rest is constant.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from deepfake_tf.contract import ErrorCode
+from deepfake_tf.decision import tensorflow_verdict
+from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
+from deepfake_tf.decision.verdict import Decision
+from deepfake_tf.detectors.bundle import read_bundle
+from deepfake_tf.detectors.photograph import SPEC
+from deepfake_tf.export.photograph_bundle import BACKBONE, HEAD_ARRAYS
+from deepfake_tf.export.photograph_head import directions, head_outputs
+from deepfake_tf.export.photograph_litert import read_arrays
+from deepfake_tf.export.savedmodel import MODEL_CARD, checked_output
+from deepfake_tf.export.warmup import write_warmup_requests
+from deepfake_tf.networks.vit_b16_inference import compute_features, dense_layer_names
+from deepfake_tf.reading.tensorflow_batches import read_images, texts_of
+from deepfake_tf.writing import replace_folder
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def export_photograph_savedmodel(
+    bundle: str | Path, output: str | Path, warmup_images: list[bytes], precision: str = "bfloat16"
+) -> Path:
+    """Write the SavedModel of a bundle.
+
+    Args:
+        bundle: str or Path. The folder that `write_photograph_bundle` filled.
+        output: str or Path. The version's folder, such as `saved_model/photograph/1`; a SavedModel there is replaced.
+        warmup_images: encoded images for the warm-up requests.
+        precision: "float32" or "bfloat16", of the dense layers and the attention. The kernels are the same whole
+            numbers in both, and the file is twice as large with the first.
+
+    Returns:
+        The path written. It appears whole or not at all.
+
+    Raises:
+        ValueError: `output` exists and is no SavedModel, `precision` is unknown, or a file is damaged.
+        FileNotFoundError: the bundle lacks a file.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}. Received: precision={precision!r}")
+    output, folder = checked_output(output), Path(bundle)
+    read = read_bundle(folder)
+    if not (folder / HEAD_ARRAYS).is_file():
+        raise FileNotFoundError(f"A bundle of the photograph detector holds {HEAD_ARRAYS}. Received: {str(folder)!r}")
+    with np.load(folder / HEAD_ARRAYS) as archive:
+        head = dict(archive)
+    module = PhotographModule(read_arrays(folder / BACKBONE), head, read.decision, precision)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the version folders, a server that watches them must not take this one for a version.
+    temporary, assets = (output.with_name(f".{output.name}.{purpose}") for purpose in ("exporting", "assets"))
+    for leftover in (temporary, assets):  # of an export that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    assets.mkdir()
+    logit = float(module.serving_default(tf.constant([known_image()]))["logit"][0])
+    card = {"detector": SPEC.name, **read.card, **read.decision.to_description(), "precision": precision}
+    (assets / MODEL_CARD).write_text(json.dumps({**card, KNOWN_LOGIT: logit}, indent=2) + "\n", encoding="utf-8")
+    module.card = tf.saved_model.Asset(str(assets / MODEL_CARD))
+    tf.saved_model.save(module, str(temporary), signatures=module.signatures())
+    shutil.rmtree(assets)
+    write_warmup_requests(temporary, warmup_images, SPEC.model_name)
+    replace_folder(temporary, output)
+    return output
+
+
+class PhotographModule(tf.Module):
+    """The way of a photograph as one graph."""
+
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        head: Mapping[str, np.ndarray],
+        decision: Decision,
+        precision: str = "bfloat16",
+    ):
+        """Of the network's arrays and the head's, see `export.photograph_head`."""
+        super().__init__()
+        self._decision = decision
+        dtype, towards = tf.as_dtype(precision), directions(head, arrays)
+        # Variables, unlike constants, are held once however many signatures run, and no optimiser copies them.
+        kernel = lambda name: tf.Variable(tf.cast(arrays[f"{name}.weight"], dtype), trainable=False)
+        self._kernels = {name: kernel(name) for name in dense_layer_names(arrays)}
+
+        def dense(x, name):
+            # Whole numbers up to 127 are exact in bfloat16; the scales are not, so they go behind the product.
+            product = tf.matmul(tf.cast(x, dtype), self._kernels[name])
+            return tf.cast(product, tf.float32) * arrays[f"{name}.scale"] + arrays[f"{name}.bias"]
+
+        def run(pixels):
+            return head_outputs(head, decision, towards, compute_features(arrays, pixels, dense, dtype))
+
+        views = tf.TensorSpec([None, SPEC.view_side, SPEC.view_side, 3], tf.uint8, "pixels")
+        self._network = tf.function(run).get_concrete_function(views)
+
+    def signatures(self) -> dict[str, Any]:
+        encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
+        pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")
+        return {
+            "serving_default": tf.function(self.serving_default).get_concrete_function(encoded),
+            "explain": tf.function(self.explain).get_concrete_function(encoded),
+            "from_pixels": tf.function(self.from_pixels).get_concrete_function(pixels),
+        }
+
+    def serving_default(self, image_bytes):
+        """string [N] -> dict of [N]: the fields of the score contract."""
+        rows = self.explain(image_bytes)
+        del rows["heatmap"]
+        return rows
+
+    def explain(self, image_bytes):
+        """string [N] -> the same, and `heatmap` float32 [N, h, w], 0..1."""
+        return self._score(*read_images(image_bytes, SPEC.tensorflow_view, SPEC.view_side))
+
+    def from_pixels(self, pixels):
+        """uint8 [N, H, W, 3] -> the same as `serving_default`."""
+        count, height, width = tf.shape(pixels)[0], tf.shape(pixels)[1], tf.shape(pixels)[2]
+        has_pixels = (height > 0) & (width > 0)
+        padded = tf.cond(has_pixels, lambda: pixels, lambda: tf.zeros([count, 1, 1, 3], tf.uint8))
+        codes = tf.fill([count], tf.where(has_pixels, int(ErrorCode.OK), int(ErrorCode.EMPTY)))
+        rows = self._score(SPEC.tensorflow_view(padded), codes, tf.fill([count], width), tf.fill([count], height))
+        del rows["heatmap"]
+        return rows
+
+    def _score(self, pixels, codes, width, height):
+        count = tf.shape(pixels)[0]
+        # The convolution refuses an empty batch: it travels as one black image, cut off again.
+        pixels = tf.pad(pixels, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+        outputs = {name: values[:count] for name, values in self._network(pixels).items()}
+        logit, distance = outputs["logit"][:, 0], outputs["distance"][:, 0]
+        rows = tensorflow_verdict.decide(logit, distance, width, height, texts_of(codes), self._decision)
+        is_valid = tf.cast(rows["error"] == "", tf.float32)[:, None, None]
+        return {**rows, "heatmap": outputs["heatmap"] * is_valid}

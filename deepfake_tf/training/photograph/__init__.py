@@ -1,0 +1,1 @@
+"""Training the photograph detector: random views, cached features, heads, selection by repository."""

@@ -1,0 +1,115 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepfake_tf.detectors.photograph.views import central_view
+from deepfake_tf.networks.vit_b16 import build_vit_b16, load_clip_weights
+from deepfake_tf.training.photograph.features import extract, list_photographs, load_features
+from deepfake_tf.training.photograph.random_views import random_view
+from tests.networks import reference_vit_b16 as reference
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "clip.npz"
+    np.savez(path, **reference.random_arrays(seed=0, blocks=1))
+    return path
+
+
+@pytest.fixture
+def data(write_images):
+    return write_images({"REAL/camera": 2, "FAKE/flux": 1}, size=(260, 240))
+
+
+def quiet(line: str) -> None: ...
+
+
+def test_features_are_those_of_the_views(data, weights, tmp_path):
+    extract(data, tmp_path / "cache", weights, copies=1, blocks=1, dtype="float32", report=quiet)
+    cached = load_features(tmp_path / "cache")
+    assert [image.path for image in cached.images] == ["REAL/camera/0.png", "REAL/camera/1.png", "FAKE/flux/0.png"]
+    assert cached.labels.tolist() == [0, 0, 1]
+    assert cached.repositories.tolist() == ["camera", "camera", "flux"]
+    assert cached.cls.shape == (2, 3, 1, 768)
+    assert cached.cls.dtype == np.float16
+    assert cached.sizes.tolist() == [[260, 240]] * 3
+    assert cached.square.tolist() == [False] * 3
+    assert cached.errors == ()
+    network = build_vit_b16(224, 1)
+    load_clip_weights(network, weights)
+    for row, image in enumerate(cached.images):
+        pixels = np.asarray(Image.open(data / image.path).convert("RGB"))
+        views = np.stack([central_view(pixels), random_view(pixels, image.path, 1)])
+        expected = np.asarray(network(views)["cls"])
+        np.testing.assert_allclose(cached.cls[:, row].astype(np.float32), expected, atol=0.01, rtol=0.01)
+
+
+def test_a_cut_run_goes_on(data, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "PIECE_IMAGES", 2)
+    lines = []
+
+    def cut(line):
+        lines.append(line)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(data, tmp_path / "cache", weights, copies=0, blocks=1, report=cut)
+    with pytest.raises(ValueError, match="2 of 3 images have features of copy 0"):
+        load_features(tmp_path / "cache")
+    extract(data, tmp_path / "cache", weights, copies=0, blocks=1, report=lines.append)
+    assert lines == ["copy 0 of 0: 2 of 3 images", "copy 0 of 0: 3 of 3 images"]
+    assert load_features(tmp_path / "cache").cls.shape == (1, 3, 1, 768)
+    assert not list((tmp_path / "cache").rglob("*.part"))
+
+
+def test_a_damaged_image_is_named_and_left_out(data, weights, tmp_path):
+    (data / "REAL/camera/1.png").write_bytes(b"no image")
+    extract(data, tmp_path / "cache", weights, copies=0, blocks=1, report=quiet)
+    cached = load_features(tmp_path / "cache")
+    assert [image.path for image in cached.images] == ["REAL/camera/0.png", "FAKE/flux/0.png"]
+    assert len(cached.errors) == 1
+    assert cached.errors[0].startswith("REAL/camera/1.png: ")
+
+
+def test_a_cache_of_something_else_is_refused(data, weights, tmp_path):
+    extract(data, tmp_path / "cache", weights, copies=0, blocks=1, report=quiet)
+    with pytest.raises(ValueError, match="another network"):
+        extract(data, tmp_path / "cache", weights, copies=0, blocks=1, dtype="float32", report=quiet)
+    Image.new("RGB", (8, 8)).save(data / "REAL/camera/9.png")
+    with pytest.raises(ValueError, match="other images"):
+        extract(data, tmp_path / "cache", weights, copies=0, blocks=1, report=quiet)
+
+
+def test_the_manifest_is_read(tmp_path):
+    (tmp_path / "manifest.csv").write_text(
+        "path,label,generator,repository,kind\na.jpg,REAL,camera,one/x,photo\nb.jpg,FAKE,flux,two/y,mixed\n"
+    )
+    images = list_photographs(tmp_path)
+    assert [dataclasses.astuple(image) for image in images] == [
+        ("a.jpg", 0, "one/x", "camera", "photo"),
+        ("b.jpg", 1, "two/y", "flux", "mixed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    ["path,label\na.jpg,REAL\n", "path,label,generator,repository\na.jpg,maybe,x,y\n"],
+    ids=["column", "label"],
+)
+def test_an_unusable_manifest_is_quoted(tmp_path, manifest):
+    (tmp_path / "manifest.csv").write_text(manifest)
+    with pytest.raises(ValueError, match=r"manifest.csv: a row needs path, label .* Received: \{'path': 'a.jpg'"):
+        list_photographs(tmp_path)
+
+
+def test_no_images(tmp_path):
+    with pytest.raises(FileNotFoundError, match="manifest.csv"):
+        list_photographs(tmp_path)
+    (tmp_path / "REAL").mkdir()
+    (tmp_path / "FAKE").mkdir()
+    with pytest.raises(ValueError, match="No REAL image"):
+        list_photographs(tmp_path)
+    with pytest.raises(FileNotFoundError, match="No cache of features"):
+        load_features(tmp_path / "cache")
