@@ -11,10 +11,12 @@ import shutil
 import subprocess
 import sys
 
+import flatbuffers
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tensorflow.lite.python import schema_py_generated as schema
 
 from deepfake_tf.decision.domain import Domain
 from deepfake_tf.decision.known_image import known_image
@@ -310,7 +312,12 @@ def test_a_light_model_may_be_a_chain_of_files(engine_class, tmp_path):
 
     def convert(module):
         converter = tf.lite.TFLiteConverter.from_concrete_functions([module.score.get_concrete_function()], module)
-        return converter.convert()
+        model = schema.ModelT.InitFromPackedBuf(converter.convert(), 0)
+        for tensor in (*model.signatureDefs[0].inputs, *model.signatureDefs[0].outputs):
+            model.subgraphs[0].tensors[tensor.tensorIndex].name = tensor.name  # OpenVINO reads no signatures
+        builder = flatbuffers.Builder()
+        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
 
     light = {"backbone.tflite": convert(Backbone()), "head.tflite": convert(Head())}
     decision = Decision(2.0, 0.5, 0.5, (0.4, 0.6), (16, 64), (32, 32), 1e6)
