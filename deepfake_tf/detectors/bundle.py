@@ -67,11 +67,12 @@ def read_bundle(path: Path) -> Bundle:
             describes.
     """
     is_file = path.suffix == LIGHT_SUFFIX
-    file = path.with_suffix(".json") if is_file else path / DESCRIPTION
+    file = _description_file(path)
     candidates = [candidate for candidate in (file, part_of(file)) if candidate.is_file()]
     if not candidates or (is_file and not path.is_file()):
+        missing = path if is_file and not path.is_file() else file
         raise FileNotFoundError(
-            f"{path if candidates else file} does not exist. A light model is a bundle's folder, which holds "
+            f"{missing} does not exist. A light model is a bundle's folder, which holds "
             f"{DESCRIPTION}, or a .tflite with its .json beside it; {_MAKE}"
         )
     damaged: Path | None = None
@@ -138,10 +139,17 @@ def read_card(model: Path) -> dict[str, Any]:
 
 
 def detector_of(model: Path) -> str:
-    """The name of the detector that a SavedModel, a bundle or a `.tflite` belongs to."""
+    """The name of the detector that a SavedModel, a bundle or a `.tflite` belongs to; nothing is checked yet."""
     if (model / "saved_model.pb").is_file() or not has_light(model):
-        return read_card(model).get("detector", cifake.SPEC.name)  # earlier releases had that one alone
-    return read_bundle(model).spec.name
+        described = read_card(model)
+    else:
+        file = _description_file(model)
+        described = _read_json(file) if file.is_file() else {}
+    return described.get("detector", cifake.SPEC.name)  # earlier releases had that one alone
+
+
+def _description_file(path: Path) -> Path:
+    return path.with_suffix(".json") if path.suffix == LIGHT_SUFFIX else path / DESCRIPTION
 
 
 def _find(file: Path, digest: str) -> Path | None:

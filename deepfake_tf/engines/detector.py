@@ -98,7 +98,7 @@ class Detector:
         self._arguments: dict[str, Any]  # with which a copy in another process is made
         self._process = os.getpid()
         self.model_dir: Path | None = None  # of the first of the detectors at hand
-        self._cards: dict[str, dict[str, Any]] = {}
+        self._models: dict[str, Path] = {}
         self._admits = False  # whether the engine brings images into the form that all engines take alike by itself
         if url is not None:
             from deepfake_tf.engines.gateway import GatewayEngine
@@ -112,7 +112,7 @@ class Detector:
         else:
             models = find_models(model, engine)
             self.model_dir = next(iter(models.values()))
-            self._cards = {name: read_card(path) for name, path in models.items()}
+            self._models = models
             self._arguments = {"model": self.model_dir.absolute() if len(models) == 1 else model, "engine": engine}
             self._admits = all(not is_saved_model(path) for path in models.values())
             choosing = ChoosingEngine({name: functools.partial(_load, path, engine) for name, path in models.items()})
@@ -129,12 +129,12 @@ class Detector:
 
         Of the first detector, where there are several; see `cards`.
         """
-        return next(iter(self._cards.values()), {})
+        return read_card(self.model_dir) if self.model_dir else {}
 
     @property
     def cards(self) -> dict[str, dict[str, Any]]:
         """The model card of each detector by its name."""
-        return dict(self._cards)
+        return {name: read_card(path) for name, path in self._models.items()}
 
     @overload
     def predict(self, images: Sequence[Image]) -> list[Prediction]: ...  # type: ignore[overload-overlap]

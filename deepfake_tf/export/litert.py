@@ -35,7 +35,7 @@ from deepfake_tf.detectors.bundle import DESCRIPTION, read_card, write_bundle
 from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD, SPEC
 from deepfake_tf.export.savedmodel import Exported, exported_of, read_exported
 from deepfake_tf.reading import tensorflow_reader
-from deepfake_tf.reading.pillow_reader import read_image
+from deepfake_tf.reading.pillow_reader import decode
 
 VARIANTS = ("float32", "float16", "dynamic_int8", "int8")
 SHIPPED_VARIANT = "dynamic_int8"  # of a bundle
@@ -163,8 +163,7 @@ def _write(
 def _known_logit(flatbuffer: bytes) -> float:
     """What the variant itself gives for the known image: eight bits move it."""
     interpreter = Interpreter(model_content=flatbuffer)
-    pixels = read_image(known_image()).pixels
-    assert pixels is not None  # a PNG of our own
+    pixels = SPEC.pillow_view(decode(known_image()))
     return float(interpreter.get_signature_runner()(pixels=pixels[None])["logit"][0, 0])
 
 

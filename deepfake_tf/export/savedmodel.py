@@ -136,8 +136,8 @@ def read_exported(model_dir: Path) -> Exported:
     else:  # of a release that left them to the graph
         network = graph.network_with_features(model_dir)
         (means, whitening), (kernel, bias) = graph.read_domain(model_dir), graph.read_head(model_dir)
-    shortest, longest = limits["sides_seen_in_training"]
-    domain = Domain(shortest, longest, means, whitening, limits["mahalanobis_threshold"], limits["roughness_limit"])
+    smallest, largest = limits["sides_seen_in_training"]
+    domain = Domain(smallest, largest, means, whitening, limits["mahalanobis_threshold"], limits["roughness_limit"])
     return Exported(network, kernel, bias, domain)
 
 

@@ -18,7 +18,6 @@ from PIL import Image
 
 from deepfake_tf.decision.domain import Domain
 from deepfake_tf.decision.known_image import known_image
-from deepfake_tf.decision.verdict import Decision
 from deepfake_tf.detectors.bundle import read_card, write_bundle
 from deepfake_tf.engines import finding
 from deepfake_tf.engines.detector import Detector
@@ -27,6 +26,7 @@ from deepfake_tf.engines.litert import LiteRTEngine
 from deepfake_tf.engines.openvino import OpenVINOEngine
 from deepfake_tf.engines.saved_model import SavedModelEngine
 from deepfake_tf.export.litert import export_litert
+from tests import light_models
 from tests.images import broken_images, encode, good_images, photograph
 
 TOLERANCES = {  # of the probability and of the heat map
@@ -296,25 +296,7 @@ def test_the_command_line_takes_the_engine_named(model_file, tmp_path):
 
 
 def test_a_light_model_may_be_a_chain_of_files(engine_class, tmp_path):
-    class Backbone(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([1, 224, 224, 3], tf.uint8, "pixels")])
-        def score(self, pixels):
-            return {"cls": tf.reduce_mean(tf.cast(pixels, tf.float32), axis=[1, 2]) / 255.0}
-
-    class Head(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([1, 3], tf.float32, "cls")])
-        def score(self, cls):
-            logit = tf.reduce_sum(cls * [1.0, 2.0, 4.0], axis=1, keepdims=True)
-            heatmap = tf.reshape(tf.concat([cls, cls], axis=1), [1, 2, 3])
-            return {"logit": logit, "distance": logit / 2.0, "heatmap": heatmap}
-
-    def convert(module):
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([module.score.get_concrete_function()], module)
-        return converter.convert()
-
-    light = {"backbone.tflite": convert(Backbone()), "head.tflite": convert(Head())}
-    decision = Decision(2.0, 0.5, 0.5, (0.4, 0.6), (16, 64), (32, 32), 1e6)
-    described = {"detector": "cifake", **decision.to_description()}
+    light, described = light_models.chain(), light_models.describe("cifake", (16, 64))
     write_bundle(tmp_path / "detector.json", described, light)
     images = [encode(Image.new("RGB", (32, 32), colour), "PNG") for colour in ("red", "blue", "white")] + [b""]
     rows = engine_class(tmp_path).explain(images)

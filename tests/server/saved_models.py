@@ -6,6 +6,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from deepfake_tf.contract import ERROR_EMPTY, ERROR_TOO_LARGE, ERROR_UNKNOWN
+
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(176)) * 4  # 708 bytes, so 944 characters of base64, like the recorded one
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(148)
 BUCKETS = 997
@@ -31,8 +33,8 @@ def write_contract_model(folder: Path) -> Path:
         bucket = tf.strings.to_hash_bucket_fast(image_bytes, BUCKETS)
         probability = tf.cast(bucket, tf.float32) / float(BUCKETS)
         is_fake = probability >= 0.5
-        error = tf.where(tf.strings.length(image_bytes) == 0, "empty file", "not an image in a supported format")
-        error = tf.where(tf.strings.regex_full_match(image_bytes, "(?s)huge.*"), "too many pixels: at most 64", error)
+        error = tf.where(tf.strings.length(image_bytes) == 0, ERROR_EMPTY, ERROR_UNKNOWN)
+        error = tf.where(tf.strings.regex_full_match(image_bytes, "(?s)huge.*"), ERROR_TOO_LARGE, error)
         return {
             "label": tf.where(is_image, tf.where(is_fake, "FAKE", "REAL"), "INVALID"),
             "verdict": tf.where(is_image, tf.where(is_fake, "likely generated", "likely real"), "uncertain"),
