@@ -117,7 +117,7 @@ class TfServingApi:
         model, version = await self._find(match)
         if match["verb"].lower() != "predict":
             raise ApiError(400, f"The local server answers :predict alone. Received: :{match['verb']}")
-        refusals = (ValueError, TypeError, RecursionError, *model.input_errors)
+        refusals: tuple[type[Exception], ...] = (ValueError, TypeError, RecursionError, *model.input_errors)
         try:
             # In a thread: a large body takes a while to parse, and others are waiting.
             parsed = await asyncio.to_thread(parse_request, body)
