@@ -127,34 +127,6 @@ def _named(found: Mapping[str, Path], at_hand: Mapping[str, Path]) -> dict[str, 
     return {DETECTORS[detector].model_name: path for detector, path in found.items()}
 
 
-def find_models(model: str | None, engine: str) -> dict[str, Path]:
-    """What `find_model` finds for each detector: of the models that ship, or of a folder of models.
-
-    Raises:
-        FileNotFoundError: it finds none.
-    """
-    given = model or os.environ.get("DEEPFAKE_TF_MODEL")
-    root = Path(given or shipped_folder())
-    places = {name: root / spec.model_name for name, spec in DETECTORS.items()}
-    there = {
-        name: place
-        for name, place in places.items()
-        if place.is_dir() or place.with_name(place.name + LITERT_SUFFIX).is_file()
-    }
-    if not there:
-        return {next(iter(DETECTORS)): find_model(root if given else None, engine)}
-    found: dict[str, Path] = {}
-    missing: list[FileNotFoundError] = []
-    for name, place in there.items():
-        try:
-            found[name] = find_model(place, engine)
-        except FileNotFoundError as error:
-            missing.append(error)
-    if not found:
-        raise missing[0]
-    return found
-
-
 def _choose_versions(models: Mapping[str, Path], labels: Mapping[str, int]) -> dict[str, Versions]:
     """Of each model the labelled versions and the highest one."""
     chosen = {name: _versions(model, labels) for name, model in models.items()}
@@ -171,11 +143,7 @@ def _versions(model: Path, labels: Mapping[str, int]) -> Versions:
     if not highest.name.isdigit():
         return {1: highest}
     folders = {number: highest.parent / str(number) for number in sorted({int(highest.name), *labels.values()})}
-    return {number: folder for number, folder in folders.items() if _is_saved_model(folder)}
-
-
-def _is_saved_model(folder: Path) -> bool:
-    return (folder / "saved_model.pb").is_file()
+    return {number: folder for number, folder in folders.items() if is_saved_model(folder)}
 
 
 def _serve_local(models: Mapping[str, Versions], options: ServeOptions) -> None:
@@ -187,7 +155,7 @@ def _serve_local(models: Mapping[str, Versions], options: ServeOptions) -> None:
     ):
         from deepfake_tf.server.local import ENGINE, build_local_app
 
-        if any(_is_saved_model(folder) for folders in models.values() for folder in folders.values()):
+        if any(is_saved_model(folder) for folders in models.values() for folder in folders.values()):
             with without_keras():  # here, in the main thread
                 import deepfake_tf.server.served_model  # noqa: F401
         load = lambda name: _load_local(name, models[name], options.label_numbers)
@@ -207,7 +175,7 @@ def _serve_local(models: Mapping[str, Versions], options: ServeOptions) -> None:
 def _load_local(name: str, folders: Versions, labels: Mapping[str, int]) -> Served:
     labels = tensorflow_serving.labels_of(folders, labels)
     model = next(iter(folders.values()))
-    if not _is_saved_model(model):
+    if not is_saved_model(model):
         from deepfake_tf.server.served_engine import ServedEngine
 
         return ServedEngine(name, engine_class("litert")(model), labels)
@@ -365,3 +333,35 @@ def _announce_gateway(host: str, gateway_port: int) -> None:
     photograph = min(str(SAMPLE), os.path.relpath(SAMPLE), key=len)
     print(f"gateway  {address} (described at /docs there)", file=sys.stderr)
     print(f"try      curl -F {shlex.quote(f'file=@{photograph}')}{key} {address}", file=sys.stderr, flush=True)
+
+
+def find_models(model: str | None, engine: str) -> dict[str, Path]:
+    """What `find_model` finds for each detector: of the models that ship, or of a folder of models.
+
+    Raises:
+        FileNotFoundError: it finds none.
+    """
+    given = model or os.environ.get("DEEPFAKE_TF_MODEL")
+    root = Path(given or shipped_folder())
+    places = {name: root / spec.model_name for name, spec in DETECTORS.items()}
+    there = {
+        name: place
+        for name, place in places.items()
+        if place.is_dir() or place.with_name(place.name + LITERT_SUFFIX).is_file()
+    }
+    if not there:
+        return {next(iter(DETECTORS)): find_model(root if given else None, engine)}
+    found: dict[str, Path] = {}
+    missing: list[FileNotFoundError] = []
+    for name, place in there.items():
+        try:
+            found[name] = find_model(place, engine)
+        except FileNotFoundError as error:
+            missing.append(error)
+    if not found:
+        raise missing[0]
+    return found
+
+
+def is_saved_model(folder: Path) -> bool:
+    return (folder / "saved_model.pb").is_file()
