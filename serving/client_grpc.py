@@ -1,8 +1,10 @@
 """Score images over TensorFlow Serving's gRPC API: python client_grpc.py 127.0.0.1:8500 photo.jpg ...
 
+MODEL=photograph in the environment asks the model for photographs; without it, that for CIFAKE's images is asked.
 Needs: pip install tensorflow-serving-api
 """
 
+import os
 import sys
 
 import grpc
@@ -17,7 +19,7 @@ for path in paths:
     with open(path, "rb") as file:
         images.append(file.read())
 request = predict_pb2.PredictRequest()
-request.model_spec.name = "deepfake"
+request.model_spec.name = os.environ.get("MODEL", "deepfake")
 request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(images, tf.string))
 with grpc.insecure_channel(address, options=LIMITS) as channel:
     answer = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)

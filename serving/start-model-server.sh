@@ -1,13 +1,14 @@
 #!/bin/bash
 # Start tensorflow_model_server with the configuration beside this script. Further flags are passed on.
+# MODELS_CONFIG names another file than models.config.
 set -euo pipefail
 config=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 flags=(
   --port=8500           # gRPC
   --rest_api_port=8501  # REST, and the metrics
-  "--model_config_file=$config/models.config"
-  # Read models.config again so often: roll-outs without a restart.
+  "--model_config_file=$config/${MODELS_CONFIG:-models.config}"
+  # Read that file again so often: roll-outs without a restart.
   --model_config_file_poll_wait_seconds=10
   # Labels are assigned before the versions are loaded; without this flag they end the server at start.
   --allow_version_labels_for_unavailable_models=true

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import http.server
 import json
 import socket
@@ -19,6 +20,7 @@ from deepfake_tf.engines.saved_model import SavedModelEngine
 from deepfake_tf.engines.tf_serving import GrpcEngine, RestEngine, ServerBusyError, connect
 from deepfake_tf.server.local import build_local_app
 from deepfake_tf.server.served_model import ServedModel
+from tests.images import encode, photograph
 from tests.server.running import application
 from tests.server.saved_models import JPEG, write_contract_model
 
@@ -43,7 +45,13 @@ def rest_url(contract_model):
 
 @pytest.fixture(scope="module")
 def grpc_url(in_process):
-    """A server of TensorFlow Serving's gRPC API, with its answers to what is not there."""
+    with _grpc_server(in_process, ("deepfake",)) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _grpc_server(in_process, names):
+    """TensorFlow Serving's gRPC API with models of these names, and its answers to what is not there."""
     grpc = pytest.importorskip("grpc", reason="gRPC is not installed: pip install -e '.[grpc]'")
     pytest.importorskip("tensorflow_serving", reason="it is not installed: pip install -e '.[grpc]'")
     import tensorflow as tf
@@ -57,7 +65,7 @@ def grpc_url(in_process):
     class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request, context):
             spec = request.model_spec
-            if spec.name != "deepfake":
+            if spec.name not in names:
                 context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
             if spec.version_label not in ("", "canary"):
                 context.abort(
@@ -72,10 +80,12 @@ def grpc_url(in_process):
 
     class Models(model_service_pb2_grpc.ModelServiceServicer):
         def GetModelStatus(self, request, context):
+            name = request.model_spec.name
+            if name not in names:
+                context.abort(grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {name}")
             answer = get_model_status_pb2.GetModelStatusResponse()
-            if request.model_spec.name == "deepfake":
-                status = answer.model_version_status.add(version=1)
-                status.state = status.AVAILABLE
+            status = answer.model_version_status.add(version=1)
+            status.state = status.AVAILABLE
             return answer
 
     size = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
@@ -86,6 +96,24 @@ def grpc_url(in_process):
     server.start()
     yield f"grpc://127.0.0.1:{port}"
     server.stop(None).wait()
+
+
+@pytest.mark.parametrize(
+    ("names", "judges"),
+    [
+        (("deepfake", "photograph"), [b"photograph", b"cifake", b""]),
+        (("deepfake",), [b"cifake", b"cifake", b""]),
+        (("photograph",), [b"photograph", b"photograph", b""]),
+    ],
+)
+def test_grpc_asks_the_model_for_an_images_size(in_process, names, judges):
+    images = [encode(photograph(320, 240, 0), "JPEG"), encode(photograph(32, 32, 0), "JPEG"), b"text"]
+    with _grpc_server(in_process, names) as url, contextlib.closing(connect(url, label="canary")) as engine:
+        assert engine.is_ready()
+        rows = engine.predict(images)
+        assert rows["detector"].tolist() == judges
+        np.testing.assert_array_equal(rows["probability"], in_process.predict(images)["probability"])
+        assert [heatmap.shape for heatmap in engine.explain(images)["heatmap"]] == [(7, 7)] * 3
 
 
 @pytest.fixture(params=["rest_url", "grpc_url"])

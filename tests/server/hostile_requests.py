@@ -24,6 +24,7 @@ from tests.images import encode, photograph
 ANSWER_TIMEOUT_SECONDS = 60
 PATIENCE_SECONDS = 1  # for the answer to a message that is not whole
 MODEL = "/v1/models/deepfake"
+MODELS = (MODEL, MODEL, "/v1/models/photograph")  # which a server need not have
 _SIGNATURES = (
     "serving_default",
     "explain",
@@ -108,6 +109,7 @@ def hostile_requests(seed: int, count: int) -> Iterator[tuple[bytes, bool]]:
     images = [
         encode(photograph(32, 32, number), kind) for number, kind in enumerate(("PNG", "JPEG", "GIF", "BMP", "WEBP"))
     ]
+    images += [encode(photograph(240, 210, number), "JPEG") for number in range(2)]
     makers = (_predict, _predict, _predict, _pixels, _upload, _upload, _http)
     for _ in range(count):
         make = rng.choice(makers)
@@ -210,7 +212,7 @@ def _predict(rng: random.Random, images: list[bytes]) -> bytes:
     if rng.random() < 0.1:
         encoded, headers = _damaged(rng, gzip.compress(encoded)), ("Content-Encoding: gzip",)
     version = rng.choice(("", "", "", "/versions/1", "/versions/-1", "/labels/stable", "/labels/é"))
-    return _message(f"{MODEL}{version}:predict", encoded, headers=headers)
+    return _message(f"{rng.choice(MODELS)}{version}:predict", encoded, headers=headers)
 
 
 def _pixels(rng: random.Random, _: list[bytes]) -> bytes:
@@ -225,7 +227,9 @@ def _pixels(rng: random.Random, _: list[bytes]) -> bytes:
     name = rng.choice(("instances", "inputs"))
     count = rng.choice((1, 1, 2)) if name == "instances" else 1
     values = "[" + ",".join([value] * count) + "]" if name == "instances" else value
-    return _message(f"{MODEL}:predict", f'{{"signature_name": "from_pixels", "{name}": {values}}}'.encode())
+    return _message(
+        f"{rng.choice(MODELS)}:predict", f'{{"signature_name": "from_pixels", "{name}": {values}}}'.encode()
+    )
 
 
 def _upload(rng: random.Random, images: list[bytes]) -> bytes:

@@ -194,6 +194,8 @@ STATUS_SERVER = """
         def do_POST(self):
             self.connection.close()
             os._exit(3)
+        def log_message(self, *arguments):
+            pass
     folder = os.path.dirname(__file__)
     open(os.path.join(folder, "log_level"), "w").write(os.environ["TF_CPP_MIN_LOG_LEVEL"])
     open(os.path.join(folder, "pid"), "w").write(str(os.getpid()))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import re
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,12 @@ import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
 from deepfake_tf.contract import MAX_BATCH_SIZE
+from deepfake_tf.detectors.registry import DETECTORS
 from deepfake_tf.server import tensorflow_serving
 
 SERVING = Path(__file__).parents[2] / "serving"
 K8S_VERSION = "1.31"
+MODELS = [spec.model_name for spec in DETECTORS.values()]
 TEXT_FILES = ("", ".config", ".md", ".py", ".sh", ".yaml", ".yml")
 
 
@@ -58,13 +62,15 @@ def _messages():
     ]
 
 
-def _models(path: Path):
+def _models(path: Path) -> dict:
+    """Name -> ModelConfig."""
     pytest.importorskip("tensorflow_serving", reason="it is not installed: pip install -e '.[grpc]'")
     from tensorflow_serving.config import model_server_config_pb2
 
     config = text_format.Parse(path.read_text(), model_server_config_pb2.ModelServerConfig())
-    [model] = config.model_config_list.config
-    return model
+    models = {model.name: model for model in config.model_config_list.config}
+    assert len(models) == len(config.model_config_list.config)
+    return models
 
 
 def _documents(name: str) -> list[dict]:
@@ -72,14 +78,20 @@ def _documents(name: str) -> list[dict]:
 
 
 @pytest.mark.parametrize(
-    ("name", "versions", "labels"),
-    [("models.config", [1], {"stable": 1}), ("models.canary.config", [1, 2], {"stable": 1, "canary": 2})],
+    ("file", "names", "versions", "labels"),
+    [
+        ("models.config", MODELS, [1], {"stable": 1}),
+        ("models.canary.config", MODELS, [1, 2], {"stable": 1, "canary": 2}),
+        ("models.cifake.config", ["deepfake"], [1], {"stable": 1}),
+    ],
 )
-def test_models_config(name, versions, labels):
-    model = _models(SERVING / name)
-    assert (model.name, model.base_path, model.model_platform) == ("deepfake", "/models/deepfake", "tensorflow")
-    assert list(model.model_version_policy.specific.versions) == versions
-    assert dict(model.version_labels) == labels
+def test_models_config(file, names, versions, labels):
+    models = _models(SERVING / file)
+    assert list(models) == names
+    for name, model in models.items():
+        assert (model.base_path, model.model_platform) == (f"/models/{name}", "tensorflow")
+        assert list(model.model_version_policy.specific.versions) == versions
+        assert dict(model.version_labels) == labels
 
 
 def test_batching_config_agrees_with_the_clients():
@@ -98,7 +110,8 @@ def test_monitoring_config():
 
 
 def test_serve_writes_the_same_configuration(tmp_path):
-    tensorflow_serving.write_configuration(tmp_path, "/models/deepfake", [1, 2], {"stable": 1, "canary": 2}, 2)
+    models = {name: {1: Path("/models", name, "1"), 2: Path("/models", name, "2")} for name in MODELS}
+    tensorflow_serving.write_configuration(tmp_path, models, {"stable": 1, "canary": 2}, 2)
     assert _models(tmp_path / "models.config") == _models(SERVING / "models.canary.config")
     for index, name in enumerate(("batching.config", "monitoring.config")):
         ours, shipped = _messages()[index], _messages()[index]
@@ -107,16 +120,37 @@ def test_serve_writes_the_same_configuration(tmp_path):
         assert ours.SerializeToString() == shipped.SerializeToString(), name
 
 
-def test_start_script_has_the_flags_of_serve(tmp_path):
+def test_a_label_goes_to_the_models_that_have_its_version(tmp_path):
+    models = {"deepfake": {1: Path("/a/1"), 2: Path("/a/2")}, "photograph": {1: Path("/b/c/1")}}
+    tensorflow_serving.write_configuration(tmp_path, models, {"stable": 1, "canary": 2}, 2)
+    written = _models(tmp_path / "models.config")
+    assert {name: model.base_path for name, model in written.items()} == {"deepfake": "/a", "photograph": "/b/c"}
+    assert dict(written["deepfake"].version_labels) == {"stable": 1, "canary": 2}
+    assert dict(written["photograph"].version_labels) == {"stable": 1}
+    assert list(written["photograph"].model_version_policy.specific.versions) == [1]
+
+
+def test_docker_mounts_each_model():
+    models = {"deepfake": {1: Path("/a/1"), 2: Path("/a/2")}, "photograph": {1: Path("/b/c/1")}}
+    command = tensorflow_serving.docker_command(Path("/config"), models, "127.0.0.1", 8501, 8500)
+    mounts = {command[index + 1] for index, part in enumerate(command) if part == "--volume"}
+    assert mounts == {"/a:/models/deepfake:ro", "/b/c:/models/photograph:ro", "/config:/config:ro"}
+
+
+@pytest.mark.parametrize("file", ["models.config", "models.cifake.config"])
+def test_start_script_has_the_flags_of_serve(tmp_path, file):
     """Run with a stand-in for the server that prints its flags."""
     server = tmp_path / "tensorflow_model_server"
     server.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
     server.chmod(0o755)
     script = [str(SERVING / "start-model-server.sh"), "--extra=1"]
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    if file != "models.config":
+        environment["MODELS_CONFIG"] = file
     output = subprocess.run(script, env=environment, capture_output=True, text=True, check=True).stdout
     flags = set(output.split())
-    expected = set(tensorflow_serving.server_flags(str(SERVING), 8501, 8500))
+    shipped = tensorflow_serving.server_flags(str(SERVING), 8501, 8500)
+    expected = {flag.replace("models.config", file) for flag in shipped}
     assert flags - expected == {"--model_config_file_poll_wait_seconds=10", "--extra=1"}
     assert expected <= flags
 
@@ -185,7 +219,8 @@ def test_compose_uses_the_keys_of_the_specification():
         assert set(service.get("depends_on", {})) <= set(services)
         if "build" in service:
             assert (SERVING / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
-            assert f" AS {service['build']['target']}\n" in (SERVING / "Dockerfile").read_text()
+            target = re.sub(r"\$\{\w+:-(.*)\}", r"\1", service["build"]["target"])  # with the variable's default
+            assert f" AS {target}\n" in (SERVING / "Dockerfile").read_text()
 
 
 @pytest.mark.skipif(shutil.which("docker") is None, reason="docker is not installed")
@@ -203,34 +238,60 @@ def test_image_is_pinned_to_one_version_everywhere():
     assert ":latest" not in texts
 
 
-@pytest.mark.parametrize("bind", [8501])
-def test_health_check_speaks_http_without_curl(bind):
-    """The command of the health check, against a server that says AVAILABLE, and against none."""
-    import http.server
-    import threading
+@pytest.mark.parametrize(
+    ("file", "there", "status"),
+    [
+        ("models.config", MODELS, 0),
+        ("models.config", MODELS[:1], 1),
+        ("models.config", MODELS[1:], 1),
+        ("models.cifake.config", MODELS[:1], 0),
+        ("models.cifake.config", [], 1),
+    ],
+)
+def test_health_check_asks_for_each_model(file, there, status):
+    """Against a server that says of some models that they are AVAILABLE, and against none."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(b'{"state": "AVAILABLE"}' if self.path == "/v1/models/deepfake" else b"")
+            self.wfile.write(b'{"state": "AVAILABLE"}' if self.path.removeprefix("/v1/models/") in there else b"")
 
         def log_message(self, *arguments):
             pass
 
-    test = _documents("docker-compose.yml")[0]["services"]["model-server"]["healthcheck"]["test"][1:]
+    script, environment = SERVING / "is-healthy.sh", {"PATH": "/usr/bin:/bin", "MODELS_CONFIG": file}
+    ask = lambda port: subprocess.run(
+        [script, str(port)], env=environment, timeout=10, capture_output=True, check=False
+    )
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        command = [part.replace(str(bind), str(server.server_port)) for part in test]
-        healthy = subprocess.run(command, timeout=10, check=False).returncode
+        answer = ask(server.server_port)
         server.shutdown()
         thread.join()
-    assert healthy == 0
-    unhealthy = [part.replace(str(bind), "9") for part in test]
-    assert subprocess.run(unhealthy, timeout=10, capture_output=True, check=False).returncode != 0
+    assert answer.returncode == status, answer.stderr
+    assert ask(9).returncode != 0
+
+
+def test_everything_asks_by_the_script_that_lies_in_the_image():
+    script = "/config/is-healthy.sh"
+    compose = _documents("docker-compose.yml")[0]["services"]["model-server"]
+    assert compose["healthcheck"]["test"] == ["CMD", script]
+    assert ".:/config:ro" in compose["volumes"]
     dockerfile = (SERVING / "Dockerfile").read_text()
-    assert "grep -q AVAILABLE" in dockerfile
+    assert f'CMD ["{script}"]' in dockerfile
+    assert "serving/is-healthy.sh /config/" in dockerfile
+    [deployment] = [d for d in _documents("k8s/model-server.yaml") if d["kind"] == "Deployment"]
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert {container[probe]["exec"]["command"][0] for probe in ("startupProbe", "readinessProbe")} == {script}
+
+
+def test_the_image_makes_the_photographs_model_by_the_documented_command():
+    dockerfile, readme = ((SERVING / name).read_text() for name in ("Dockerfile", "README.md"))
+    assert "RUN deepfake-tf export saved_model/photograph --output /models/photograph/1\n" in dockerfile
+    assert "COPY --from=photograph /models/photograph /models/photograph\n" in dockerfile
+    assert "deepfake-tf export saved_model/photograph --output saved_model/photograph/1\n" in readme
 
 
 @pytest.mark.parametrize("name", ["k8s/model-server.yaml", "k8s/gateway.yaml"])
@@ -247,14 +308,16 @@ def test_kubernetes_manifests(name):
             assert document["spec"]["selector"] == labels[document["metadata"]["name"]]
 
 
-def test_kserve_service_is_the_model_that_clients_ask_for():
+def test_kserve_services_are_the_models_that_clients_ask_for():
     """KServe's schema is not at hand offline: this is what the project relies on."""
-    [service] = _documents("k8s/kserve.yaml")
-    assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
-    assert service["metadata"]["name"] == tensorflow_serving.MODEL_NAME
-    model = service["spec"]["predictor"]["model"]
-    assert model["modelFormat"] == {"name": "tensorflow"}
-    assert model["runtimeVersion"] == tensorflow_serving.IMAGE.partition(":")[2]
+    services = _documents("k8s/kserve.yaml")
+    assert [service["metadata"]["name"] for service in services] == MODELS
+    for service in services:
+        assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+        model = service["spec"]["predictor"]["model"]
+        assert model["modelFormat"] == {"name": "tensorflow"}
+        assert model["runtimeVersion"] == tensorflow_serving.IMAGE.partition(":")[2]
+        assert model["storageUri"].endswith(f"/{service['metadata']['name']}")
 
 
 def test_saved_model_asks_for_no_newer_consumer(exported_model):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import requests
 
+from deepfake_tf.detectors.registry import DETECTORS
 from deepfake_tf.engines.saved_model import SavedModelEngine
 from deepfake_tf.engines.tf_serving import connect
 from deepfake_tf.server import tensorflow_serving
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 
 SERVING = Path(__file__).parents[2] / "serving"
+MODELS = [spec.model_name for spec in DETECTORS.values()]
 
 
 def _free_port() -> int:
@@ -63,7 +65,7 @@ def test_same_scores_as_in_process(running, exported_model, protocol):
         (engine.predict(_images()), here.predict(_images())),
         (engine.explain(_images()), here.explain(_images())),
     ):
-        assert there.keys() == expected.keys()
+        assert there.keys() == {*expected, "detector"}
         for name, output in expected.items():
             if output.dtype == np.float32:
                 np.testing.assert_allclose(there[name], output, atol=1e-5, err_msg=name)
@@ -91,12 +93,17 @@ class Deployment:
     """
 
     def __init__(self, folder: Path, models: Path):
+        """
+        Args:
+            folder: Path. For the configuration.
+            models: Path. What stands for the container's /models.
+        """
         self.folder = folder
         self.log = folder / "server.log"
         rest_port = _free_port()
         self.url = f"http://127.0.0.1:{rest_port}"
         for file in [*SERVING.glob("*.config"), SERVING / "start-model-server.sh"]:
-            text = file.read_text().replace("/models/deepfake", str(models))
+            text = file.read_text().replace('"/models/', f'"{models}/')
             text = text.replace("--port=8500", f"--port={_free_port()}").replace("port=8501", f"port={rest_port}")
             (folder / file.name).write_text(text.replace("poll_wait_seconds=10", "poll_wait_seconds=1"))
         shutil.copymode(SERVING / "start-model-server.sh", folder / "start-model-server.sh")
@@ -111,7 +118,8 @@ class Deployment:
                 env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"},  # the tests' own is higher: warm-up is told at 0
             )
         try:
-            self.wait_for(lambda: self.versions() == {"1": "AVAILABLE"})
+            for name in MODELS:
+                self.wait_for(lambda name=name: self.versions(name) == {"1": "AVAILABLE"})
             yield
         finally:
             process.terminate()
@@ -122,10 +130,10 @@ class Deployment:
         (self.folder / "next").write_text(text)
         (self.folder / "next").replace(self.folder / "models.config")
 
-    def versions(self) -> dict[str, str]:
+    def versions(self, model: str = "deepfake") -> dict[str, str]:
         """Number -> state; empty while nobody answers."""
         try:
-            status = requests.get(f"{self.url}/v1/models/deepfake", timeout=5).json()["model_version_status"]
+            status = requests.get(f"{self.url}/v1/models/{model}", timeout=5).json()["model_version_status"]
         except requests.ConnectionError:
             return {}
         return {version["version"]: version["state"] for version in status}
@@ -146,8 +154,9 @@ def test_the_shipped_files_roll_a_version_out_and_back(exported_model, tmp_path)
     """The commands of serving/README.md, step by step, with the start script and the files as they ship."""
     models, folder = tmp_path / "models", tmp_path / "config"
     folder.mkdir()
-    for version in ("1", "2"):
-        shutil.copytree(exported_model.path, models / version)
+    for name in MODELS:
+        for version in ("1", "2"):
+            shutil.copytree(exported_model.path, models / name / version)
     server = Deployment(folder, models)
     before, canary = ((folder / name).read_text() for name in ("models.config", "models.canary.config"))
     with server.started():
@@ -161,10 +170,11 @@ def test_the_shipped_files_roll_a_version_out_and_back(exported_model, tmp_path)
         assert server.labelled("stable") == "1"
         for label in ("stable", "canary"):
             engine = connect(server.url, label=label, timeout_seconds=120)
-            assert engine.explain(_images()[:2])["heatmap"].shape[0] == 2
+            rows = engine.explain([_images()[0], encode(photograph(320, 240, 0), "PNG")])
+            assert rows["detector"].tolist() == [b"cifake", b"photograph"]
             engine.close()
 
-        promoted = canary.replace('"stable" value: 1', '"stable" value: 2')
+        promoted = canary.replace('"stable" value: 1', '"stable" value: 2')  # of both
         assert promoted != canary
         server.configure(promoted)
         server.wait_for(lambda: server.labelled("stable") == "2")
@@ -177,11 +187,12 @@ def test_the_shipped_files_roll_a_version_out_and_back(exported_model, tmp_path)
 
 
 def test_a_damaged_model_ends_the_start_script(tmp_path):
-    folder, model = tmp_path / "config", tmp_path / "models" / "1"
+    folder, models = tmp_path / "config", tmp_path / "models"
     folder.mkdir()
-    model.mkdir(parents=True)
-    (model / "saved_model.pb").write_bytes(b"garbage")
-    server = Deployment(folder, model.parent)
+    for name in MODELS:
+        (models / name / "1").mkdir(parents=True)
+        (models / name / "1" / "saved_model.pb").write_bytes(b"garbage")
+    server = Deployment(folder, models)
     command = [server.folder / "start-model-server.sh"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_SECONDS, check=False)
     assert result.returncode != 0
