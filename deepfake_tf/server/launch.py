@@ -332,35 +332,3 @@ def _announce_gateway(host: str, gateway_port: int) -> None:
     photograph = min(str(SAMPLE), os.path.relpath(SAMPLE), key=len)
     print(f"gateway  {address} (described at /docs there)", file=sys.stderr)
     print(f"try      curl -F {shlex.quote(f'file=@{photograph}')}{key} {address}", file=sys.stderr, flush=True)
-
-
-def find_models(model: str | None, engine: str) -> dict[str, Path]:
-    """What `find_model` finds for each detector: of the models that ship, or of a folder of models.
-
-    Raises:
-        FileNotFoundError: it finds none.
-    """
-    given = model or os.environ.get("DEEPFAKE_TF_MODEL")
-    root = Path(given or shipped_folder())
-    places = {name: root / spec.model_name for name, spec in DETECTORS.items()}
-    there = {
-        name: place
-        for name, place in places.items()
-        if place.is_dir() or place.with_name(place.name + LITERT_SUFFIX).is_file()
-    }
-    if not there:
-        return {next(iter(DETECTORS)): find_model(root if given else None, engine)}
-    found: dict[str, Path] = {}
-    missing: list[FileNotFoundError] = []
-    for name, place in there.items():
-        try:
-            found[name] = find_model(place, engine)
-        except FileNotFoundError as error:
-            missing.append(error)
-    if not found:
-        raise missing[0]
-    return found
-
-
-def is_saved_model(folder: Path) -> bool:
-    return (folder / "saved_model.pb").is_file()
