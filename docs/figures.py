@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/*.md", "saved_model/MODEL_CARD.md")
 
 MODEL_CARD = "saved_model/deepfake/1/assets/model_card.json"  # written by `deepfake-tf export`
-LIGHT_MODEL = "saved_model/deepfake.json"  # written by `deepfake-tf export --litert`
+LIGHT_MODEL = "saved_model/deepfake/detector.json"  # written by `deepfake-tf export`
 ROBUSTNESS = "saved_model/figures/robustness.json"  # written by `deepfake-tf robustness`
 LOAD_TEST = "serving/capacity/measured.json"  # written by `serving/capacity/load_test.py`
 
@@ -32,6 +32,8 @@ METRIC_TITLES = {
     "average_precision": "average precision",
     "tpr_at_1_percent_fpr": "TPR at 1 % FPR",
     "ece": "ECE",
+    "classwise_ece": "classwise ECE of P(FAKE)",
+    "mean_probability": "mean P(FAKE), where 50 % is true",
     "brier": "Brier score",
 }
 NOT_PERCENT = ("roc_auc", "average_precision", "brier")  # the others are shares of the images
@@ -88,7 +90,7 @@ def decision() -> str:
         [
             ("threshold on the probability", f"{decision['threshold']}"),
             ("temperature", f"{decision['temperature']:.3f}"),
-            ("offset of the logit, in the bias of the head", f"{decision['offset']:.3f}"),
+            ("intercept", f"{decision['intercept']:.3f}"),
             ("uncertain band of the probability", f"{low:.3f} to {high:.3f}"),
             ("sides in domain", f"{smallest} to {largest} pixels"),
             ("limit on the Mahalanobis distance of the features", f"{domain['mahalanobis_threshold']:.1f}"),
@@ -131,9 +133,10 @@ def load() -> str:
 def light_outputs() -> str:
     """What the `.tflite` that ships takes and returns."""
     description = _read(LIGHT_MODEL)
-    taken = description["input"]
-    form = f"{taken['type']} {taken['shape']}, {taken['colours']}, {taken['range'][0]}..{taken['range'][1]}"
-    rows = [(f"input `{taken['name']}`", f"{form}; resized {taken['resize']}")]
+    view = description["view"]
+    shape = [1, view["side"], view["side"], 3]
+    form = f"{view['type']} {shape}, {view['colours']}, {view['range'][0]}..{view['range'][1]}"
+    rows = [("input `pixels`", f"{form}; {view['what']}")]
     rows += [(f"output `{name}`", text) for name, text in description["outputs"].items()]
     return _table(("tensor", "what"), rows)
 

@@ -17,7 +17,7 @@ from tests.images import encode, photograph
 
 @pytest.fixture(scope="module")
 def detector():
-    return Detector(shipped_folder() / "deepfake.tflite")
+    return Detector(shipped_folder() / "deepfake")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_a_run_that_is_cut_keeps_its_rows_and_says_where(files, tmp_path, capsys
 
     rows = RowFile(tmp_path / "rows.jsonl", "jsonl")
     with pytest.raises(Cut):
-        score_into(rows, CutDetector(shipped_folder() / "deepfake.tflite"), files, "jsonl")
+        score_into(rows, CutDetector(shipped_folder() / "deepfake"), files, "jsonl")
     assert f"the rows so far are kept in {rows.part}: go on with --resume" in capsys.readouterr().err
     assert len(rows.part.read_text().splitlines()) == 32
     assert not (tmp_path / "rows.jsonl").exists()

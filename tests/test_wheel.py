@@ -86,8 +86,7 @@ def light_files() -> dict[str, bytes]:
     folder = ROOT / "saved_model"
     files = [
         *folder.rglob("*.tflite"),
-        *folder.rglob("*.npz"),
-        *(file.with_suffix(".json") for file in folder.rglob("*.tflite")),
+        *folder.glob("*/detector.json"),
     ]
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
@@ -132,7 +131,7 @@ def test_the_installed_package_is_the_wheel_and_knows_its_version(installed):
 
 def test_predict_gives_the_rows_of_the_light_engine(installed, samples):
     rows = json.loads(installed.command("predict", "--format", "json", *map(str, samples)))
-    expected = Detector(ROOT / "saved_model" / "deepfake.tflite").predict(list(map(str, samples)))
+    expected = Detector(ROOT / "saved_model" / "deepfake", engine="litert").predict(list(map(str, samples)))
     assert [row["file"] for row in rows] == list(map(str, samples))
     assert [row["verdict"] for row in rows] == [prediction.verdict for prediction in expected]
     assert [row["probability"] for row in rows] == pytest.approx([item.probability for item in expected], abs=1e-6)
@@ -152,7 +151,7 @@ def test_a_saved_model_is_missed_in_words_that_name_the_light_one(installed, sam
         installed.command("predict", "--engine", "saved_model", str(samples[0]))
     assert raised.value.returncode == 2
     assert "No SavedModel" in raised.value.stderr
-    assert "deepfake.tflite is there" in raised.value.stderr
+    assert "the light model" in raised.value.stderr
 
 
 def test_app_shows_the_page(installed):
@@ -203,9 +202,7 @@ def test_page_shows_the_verdict_of_the_light_engine_through_the_server_that_app_
     (_, verdict), (_, has_card), *rows = csv.reader(io.StringIO(output))
     assert "Likely real" in verdict
     assert has_card == "True"
-    rows_of_engine = LiteRTEngine(ROOT / "saved_model" / "deepfake.tflite").predict(
-        [path.read_bytes() for path in samples]
-    )
+    rows_of_engine = LiteRTEngine(ROOT / "saved_model" / "deepfake").predict([path.read_bytes() for path in samples])
     assert [float(probability) for _, probability in rows] == pytest.approx(
         [*rows_of_engine["probability"]] * 2, abs=1e-6
     )

@@ -9,7 +9,7 @@ from deepfake_tf.cli import main
 from deepfake_tf.shipped import shipped_folder
 from tests.images import encode, photograph
 
-LIGHT_MODEL = str(shipped_folder() / "deepfake.tflite")
+LIGHT_MODEL = str(shipped_folder() / "deepfake")
 
 
 @pytest.fixture

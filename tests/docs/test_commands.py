@@ -68,7 +68,7 @@ def test_commands_in_sentences_are_taken(document, tmp_path, capsys):
 
 @pytest.mark.parametrize("document", [ROOT / "README.md", ROOT / "docs" / "python.md"], ids=name_of)
 def test_python_runs(document, tmp_path, monkeypatch):
-    monkeypatch.setenv("DEEPFAKE_TF_MODEL", str(ROOT / "saved_model" / "deepfake.tflite"))
+    monkeypatch.setenv("DEEPFAKE_TF_MODEL", str(ROOT / "saved_model" / "deepfake"))
     shutil.copy(ROOT / "deepfake_tf" / "samples" / "photographs" / "flower.jpg", tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     blocks = code_blocks(document.read_text(encoding="utf-8"), "python")

@@ -23,7 +23,7 @@ PREDICT = f"/v1/models/{MODEL_NAME}:predict"
 
 @pytest.fixture(scope="module")
 def engine():
-    return LiteRTEngine(shipped_folder() / "deepfake.tflite")
+    return LiteRTEngine(shipped_folder() / "deepfake")
 
 
 @pytest.fixture(scope="module")
