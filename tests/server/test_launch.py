@@ -171,7 +171,7 @@ def test_gateway_alone_loads_no_tensorflow():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def _write_fake_model_server(folder, code: str) -> dict[str, str]:
+def write_fake_model_server(folder, code: str) -> dict[str, str]:
     """Puts a program named tensorflow_model_server first on the PATH; returns the environment."""
     program = folder / "tensorflow_model_server"
     program.write_text(f"#!{sys.executable}\n" + textwrap.dedent(code))
@@ -213,7 +213,7 @@ def _is_running(pid: int) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_child_is_ended_too(contract_model, tmp_path, number):
-    environment = _write_fake_model_server(tmp_path, STATUS_SERVER)
+    environment = write_fake_model_server(tmp_path, STATUS_SERVER)
     options = {"rest_port": _free_port(), "grpc_port": _free_port(), "gateway_port": 0}
     with ServeProcess(environment, model=str(contract_model), engine="auto", **options) as process:
         assert "TensorFlow Serving (tensorflow_model_server)" in "\n".join(process.lines)
@@ -226,7 +226,7 @@ def test_child_is_ended_too(contract_model, tmp_path, number):
 
 def test_port_0_is_a_free_one_for_a_child_too(contract_model, tmp_path):
     """To tensorflow_model_server a REST port of 0 means none, and it would be waited for in vain."""
-    environment = _write_fake_model_server(tmp_path, STATUS_SERVER)
+    environment = write_fake_model_server(tmp_path, STATUS_SERVER)
     options = {"rest_port": 0, "grpc_port": 0, "gateway_port": 0}
     with ServeProcess(environment, model=str(contract_model), engine="tensorflow_model_server", **options) as process:
         addresses = [process.address(name) for name in ("REST", "gRPC", "gateway")]
@@ -279,7 +279,7 @@ def test_how_a_url_names_a_host(host, name):
 
 
 def test_child_that_dies_ends_serve_with_its_last_words(contract_model, tmp_path):
-    environment = _write_fake_model_server(tmp_path, STATUS_SERVER)
+    environment = write_fake_model_server(tmp_path, STATUS_SERVER)
     options = {"rest_port": _free_port(), "grpc_port": _free_port(), "gateway_port": 0}
     with ServeProcess(environment, model=str(contract_model), engine="tensorflow_model_server", **options) as process:
         assert requests.post(process.address("gateway") + "/predict", data=JPEG, timeout=30).status_code == 502
@@ -292,7 +292,7 @@ def test_child_that_dies_ends_serve_with_its_last_words(contract_model, tmp_path
 
 def test_child_that_does_not_start(contract_model, tmp_path, monkeypatch):
     code = "import sys; print('Failed to start server. Error: of the test'); sys.exit(255)"
-    monkeypatch.setenv("PATH", _write_fake_model_server(tmp_path, code)["PATH"])
+    monkeypatch.setenv("PATH", write_fake_model_server(tmp_path, code)["PATH"])
     with pytest.raises(OSError, match=r"(?s)ended with status 255:.*Error: of the test"):
         serve(ServeOptions(str(contract_model), "tensorflow_model_server", "127.0.0.1", _free_port(), _free_port(), 0))
 

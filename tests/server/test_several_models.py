@@ -23,6 +23,7 @@ from deepfake_tf.shipped import shipped_folder
 from tests.images import encode, photograph
 from tests.server.running import ServeProcess, application, ask
 from tests.server.saved_models import expected_probability
+from tests.server.test_launch import STATUS_SERVER, write_fake_model_server
 
 SMALL = encode(photograph(32, 32, 0), "JPEG")
 BETWEEN = encode(photograph(100, 100, 0), "JPEG")
@@ -298,6 +299,20 @@ def test_serve_runs_a_light_model_beside_a_saved_model(models):
         answer = requests.post(process.address("gateway") + "/predict?explain=true", data=LARGE, timeout=60).json()
     assert answer["detector"] == "photograph"
     assert (answer["width"], answer["height"]) == (320, 240)
+
+
+def test_tensorflow_serving_leaves_out_what_has_no_saved_model(models, tmp_path):
+    shutil.rmtree(models / "photograph")
+    for suffix in (".tflite", ".json"):
+        shutil.copy(shipped_folder() / f"deepfake{suffix}", models / f"photograph{suffix}")
+    (tmp_path / "bin").mkdir()
+    environment = write_fake_model_server(tmp_path / "bin", STATUS_SERVER)
+    ports = dict.fromkeys(("rest_port", "grpc_port", "gateway_port"), 0)
+    with ServeProcess(environment, model=str(models), engine="tensorflow_model_server", **ports) as process:
+        shown = "\n".join(process.lines)
+    assert f"model    deepfake, versions 1 ({models}/deepfake/1)" in shown
+    assert "left out photograph: it has no SavedModel; make it with: deepfake-tf export " in shown
+    assert "model    photograph" not in shown
 
 
 def test_serve_ends_where_the_second_model_is_damaged(models):
