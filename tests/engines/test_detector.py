@@ -92,7 +92,7 @@ def test_the_highest_version_of_a_folder_is_taken(exported_model, tmp_path):
     (tmp_path / "10").symlink_to(exported_model.path)
     (tmp_path / ".1.exporting").mkdir()
     assert Detector(tmp_path).model_dir == tmp_path / "10"
-    assert Detector(tmp_path).card == exported_model.card
+    assert exported_model.card.items() <= Detector(tmp_path).card.items()  # export adds the known image's logit
 
 
 def test_missing_and_foreign_models_are_named(tmp_path, monkeypatch):
