@@ -6,9 +6,15 @@ Deletion: Petsiuk et al., "RISE", https://arxiv.org/abs/1806.07421, here in one 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from deepfake_tf.reading.pillow_reader import read_image
+
+if TYPE_CHECKING:
+    from deepfake_tf.engines.tflite import TFLiteEngine
 
 SHARE = 0.2  # of the patches are deleted
 
@@ -40,7 +46,7 @@ def measure_deletion(run: Callable[[np.ndarray], dict[str, np.ndarray]], views: 
     """Delete the top fifth of the patches, and a random fifth: each takes the image's mean colour.
 
     Args:
-        run: uint8 [N, S, S, 3] -> dict with `logit` [N, 1] and `heatmap` [N, h, w], such as `PhotographEngine.run`.
+        run: uint8 [N, S, S, 3] -> dict with `logit` [N, 1] and `heatmap` [N, h, w], such as `TFLiteEngine.run`.
         views: uint8 [N, S, S, 3]; h and w divide S.
         seed: int, of the random patches.
     """
@@ -62,3 +68,21 @@ def _delete(view: np.ndarray, scores: np.ndarray) -> np.ndarray:
     chosen[np.argsort(-flat, kind="stable")[: round(SHARE * len(flat))]] = True
     mask = np.kron(chosen.reshape(scores.shape), np.ones((len(view) // len(scores),) * 2, bool))
     return np.where(mask[:, :, None], np.rint(view.mean(axis=(0, 1))).astype(np.uint8), view)
+
+
+def measure_deletion_of_files(engine: TFLiteEngine, encoded: Iterable[bytes]) -> Deletion:
+    """`measure_deletion` on the images that the engine's detector accepts; the others are left out.
+
+    Args:
+        engine: a light engine.
+        encoded: encoded images.
+
+    Raises:
+        ValueError: it accepts none.
+    """
+    spec = engine.bundle.spec
+    images = [read_image(image, spec.pillow_view) for image in encoded]
+    views = [i.pixels for i in images if i.pixels is not None and spec.accepts(i.width, i.height)]
+    if not views:
+        raise ValueError(f"none of the images is one that the detector {spec.name} judges: {spec.judges}")
+    return measure_deletion(engine.run, np.stack(views))
