@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Literal
 
 from deepfake_tf.cli.command import Commands, add_command
 from deepfake_tf.cli.exit_codes import EXIT_OK, EXIT_SOME_FAILED
@@ -54,7 +55,8 @@ def _measure_deletion(options: argparse.Namespace) -> int:
     from deepfake_tf.engines.finding import engine_class, find_models
     from deepfake_tf.evaluation.deletion import SHARE, measure_deletion_of_files
 
-    library = "openvino" if options.engine == "openvino" else "litert"  # the light engines alone take pixels
+    # The light engines alone take pixels.
+    library: Literal["litert", "openvino"] = "openvino" if options.engine == "openvino" else "litert"
     models = find_models(options.model, library)
     engine = engine_class(library)(models.get(SPEC.name) or next(iter(models.values())))
     found = measure_deletion_of_files(engine, (read_file(path) for path in expand_paths(options.paths)))
