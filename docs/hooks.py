@@ -17,6 +17,7 @@ PAGES_ELSEWHERE = (
     "CONTRIBUTING.md",
     "saved_model/MODEL_CARD.md",
     "saved_model/photograph/MODEL_CARD.md",
+    "saved_model/photograph/NOTICE.md",
     "serving/README.md",
     "serving/CAPACITY.md",
 )
