@@ -213,7 +213,15 @@ def photograph_robustness() -> str:
     """The detector for photographs on changed images, beside the same images unchanged."""
     rows = _read(PHOTOGRAPH)["card"]["robustness_out_of_fold"]
     return _table(
-        ("change", "images", "AUC", "AUC unchanged", "real: likely generated", "generated: likely generated", "uncertain"),
+        (
+            "change",
+            "images",
+            "AUC",
+            "AUC unchanged",
+            "real: likely generated",
+            "generated: likely generated",
+            "uncertain",
+        ),
         [
             (
                 row["condition"].replace("jpeg", "JPEG quality").replace("webp", "WebP quality"),

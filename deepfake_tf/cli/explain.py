@@ -16,9 +16,7 @@ from deepfake_tf.writing import check_file, is_stream, write_whole
 
 
 def add(commands: Commands) -> None:
-    command = add_command(
-        commands, "explain", run, "Draw where in each image the evidence for its label lies (Grad-CAM)."
-    )
+    command = add_command(commands, "explain", run, "Draw where in each image the evidence for its label lies.")
     command.add_argument("paths", nargs="+", metavar="PATH")
     command.add_argument("--output", required=True, metavar="FILE.png", help="one sheet with all the images")
     add_engine_options(command)
