@@ -60,7 +60,8 @@ def headline() -> str:
    `deepfake-tf evaluate --data cifake --output reports/cifake`
 2. **{robustness["mean_drop_points"]:.1f} points** of accuracy are lost on average when images are changed as the web \
 changes them (JPEG, blur,
-   noise, scaling, crops). The worst change, {worst["condition"]}, leaves {100 * worst["accuracy"]:.1f} % (with the calibration before).
+   noise, scaling, crops). The worst change, {worst["condition"]}, leaves {100 * worst["accuracy"]:.1f} % \
+(with the calibration before).
    `deepfake-tf robustness --data cifake --limit 4000 --output reports/robustness`
 3. **{32 / full_batch:.0f} images a second** from one server on two CPU cores, in requests of 32 images. At \
 {rate["offered_per_second"]:.0f} requests a second of
@@ -218,8 +219,8 @@ def photograph_robustness() -> str:
             "images",
             "AUC",
             "AUC unchanged",
-            "real: likely generated",
-            "generated: likely generated",
+            "real accused",
+            "generated found",
             "uncertain",
         ),
         [
