@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/*.md", "saved_model/MODEL_CARD.md")
+PAGES = ("README.md", "docs/*.md", "saved_model/MODEL_CARD.md", "saved_model/*/MODEL_CARD.md")
 
 MODEL_CARD = "saved_model/deepfake/1/assets/model_card.json"  # written by `deepfake-tf export`
 LIGHT_MODEL = "saved_model/deepfake/detector.json"  # written by `deepfake-tf export`
+PHOTOGRAPH = "saved_model/photograph/detector.json"  # written by `deepfake-tf export`
 ROBUSTNESS = "saved_model/figures/robustness.json"  # written by `deepfake-tf robustness`
 LOAD_TEST = "serving/capacity/measured.json"  # written by `serving/capacity/load_test.py`
 
@@ -37,6 +38,9 @@ METRIC_TITLES = {
     "brier": "Brier score",
 }
 NOT_PERCENT = ("roc_auc", "average_precision", "brier")  # the others are shares of the images
+
+FEWEST_IMAGES = 40  # of a real source that has a row of its own though none of its images is accused
+VERDICTS = ("likely_generated", "uncertain", "likely_real")
 
 _BLOCK = re.compile(r"(<!-- figures: (\S+) -->\n\n).*?(\n?<!-- end -->)", re.DOTALL)
 
@@ -56,7 +60,8 @@ def headline() -> str:
    `deepfake-tf evaluate --data cifake --output reports/cifake`
 2. **{robustness["mean_drop_points"]:.1f} points** of accuracy are lost on average when images are changed as the web \
 changes them (JPEG, blur,
-   noise, scaling, crops). The worst change, {worst["condition"]}, leaves {100 * worst["accuracy"]:.1f} %.
+   noise, scaling, crops). The worst change, {worst["condition"]}, leaves {100 * worst["accuracy"]:.1f} % \
+(with the calibration before).
    `deepfake-tf robustness --data cifake --limit 4000 --output reports/robustness`
 3. **{32 / full_batch:.0f} images a second** from one server on two CPU cores, in requests of 32 images. At \
 {rate["offered_per_second"]:.0f} requests a second of
@@ -80,7 +85,7 @@ def metrics() -> str:
 
 
 def decision() -> str:
-    """The numbers by which the model that ships decides."""
+    """The numbers by which the CIFAKE model decides."""
     card = _read(MODEL_CARD)
     decision, domain = card["decision"], card["domain"]
     low, high = decision["uncertain_band"]
@@ -141,6 +146,96 @@ def light_outputs() -> str:
     return _table(("tensor", "what"), rows)
 
 
+def photograph_headline() -> str:
+    """What the README says of the detector for photographs."""
+    found = _read(PHOTOGRAPH)["card"]["out_of_fold"]
+    real, generated, everything = found["real"], found["generated"], found["all"]
+    return f"""\
+- **{100 * real["likely_generated"]:.1f} %** of {real["images"]:,} real images are called `likely generated`.
+- **{100 * generated["likely_generated"]:.1f} %** of {generated["images"]:,} generated images are found: called \
+`likely generated`. {100 * generated["likely_real"]:.1f} % are called `likely real`.
+- **{100 * everything["uncertain"]:.0f} %** of all images are left `uncertain`. ROC AUC {found["auc"]:.3f}.
+"""
+
+
+def photograph() -> str:
+    """What was measured of the detector for photographs on repositories left out."""
+    found = _read(PHOTOGRAPH)["card"]["out_of_fold"]
+    aucs = [
+        ("ROC AUC, all images together", found["auc"]),
+        ("the same, each source weighted by the square root of its images", found["weighted_auc"]),
+        ("mean ROC AUC within repositories that hold both classes", found["paired_auc"]),
+        ("ROC AUC of one random view (cropped, scaled, recompressed)", found["random_view"]["auc"]),
+    ]
+    rows = [(title, f"{value:.3f}") for title, value in aucs]
+    for title, name in (("real", "real"), ("generated", "generated"), ("all", "all")):
+        rows += [
+            (f"{title} images called `{verdict.replace('_', ' ')}`", _share(found[name][verdict]))
+            for verdict in VERDICTS
+            if name != "all" or verdict == "uncertain"
+        ]
+    return _table(("what", "figure"), rows)
+
+
+def photograph_generators() -> str:
+    """Verdicts by generator, the hardest first."""
+    rows = _read(PHOTOGRAPH)["card"]["out_of_fold"]["generated_by_generator"]
+    return _table(
+        ("generator", "images", "likely generated", "uncertain", "likely real", "AUC"),
+        [(*_verdicts(row), f"{row['auc']:.3f}") for row in sorted(rows, key=lambda row: row["auc"])],
+    )
+
+
+def photograph_sources() -> str:
+    """Verdicts by real source: the larger ones and those that are accused; the others in one row."""
+    rows = _read(PHOTOGRAPH)["card"]["out_of_fold"]["real_by_source"]
+    shown = [row for row in rows if row["images"] >= FEWEST_IMAGES or row["likely_generated"]]
+    others = [row for row in rows if row not in shown]
+    images = sum(row["images"] for row in others)
+    mean = {name: sum(row["images"] * row[name] for row in others) / images for name in VERDICTS}
+    lines = [(*_verdicts(row), f"{row['auc']:.3f}") for row in sorted(shown, key=lambda row: -row["likely_generated"])]
+    lines += [(*_verdicts({"source": f"{len(others)} others", "images": images, **mean}), "")]
+    return _table(("source", "images", "likely generated", "uncertain", "likely real", "AUC"), lines)
+
+
+def photograph_kinds() -> str:
+    """Verdicts by kind of image, and how many are recognised as no photograph."""
+    rows = _read(PHOTOGRAPH)["card"]["out_of_fold"]["by_kind"]
+    return _table(
+        ("class", "kind", "images", "likely generated", "uncertain", "likely real", "out of domain"),
+        [
+            (row["label"], *_verdicts({**row, "source": row["kind"]}), _share(row["out_of_domain"]))
+            for row in sorted(rows, key=lambda row: (row["label"], -row["images"]), reverse=True)
+        ],
+    )
+
+
+def photograph_robustness() -> str:
+    """The detector for photographs on changed images, beside the same images unchanged."""
+    rows = _read(PHOTOGRAPH)["card"]["robustness_out_of_fold"]
+    return _table(
+        (
+            "change",
+            "images",
+            "AUC",
+            "AUC unchanged",
+            "real accused",
+            "generated found",
+            "uncertain",
+        ),
+        [
+            (
+                row["condition"].replace("jpeg", "JPEG quality").replace("webp", "WebP quality"),
+                f"{row['images']}",
+                f"{row['auc']:.3f}",
+                f"{row['auc_clean_same_images']:.3f}",
+                *(_share(row[name]) for name in ("real_likely_generated", "generated_likely_generated", "uncertain")),
+            )
+            for row in rows
+        ],
+    )
+
+
 FIGURES: dict[str, Callable[[], str]] = {
     "headline": headline,
     "metrics": metrics,
@@ -148,6 +243,12 @@ FIGURES: dict[str, Callable[[], str]] = {
     "robustness": robustness,
     "load": load,
     "light-outputs": light_outputs,
+    "photograph-headline": photograph_headline,
+    "photograph": photograph,
+    "photograph-generators": photograph_generators,
+    "photograph-sources": photograph_sources,
+    "photograph-kinds": photograph_kinds,
+    "photograph-robustness": photograph_robustness,
 }
 
 
@@ -198,6 +299,15 @@ def _figure(value: float, percent: bool) -> str:
 
 def _interval(metric: dict[str, float], percent: bool) -> str:
     return f"{_figure(metric['low'], percent)} to {_figure(metric['high'], percent)}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _verdicts(row: dict[str, Any]) -> tuple[str, ...]:
+    """The cells of a source: its name, how many images, and the shares of the verdicts."""
+    return (row["source"], f"{row['images']:,}", *(_share(row[name]) for name in VERDICTS))
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -13,7 +13,14 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
-PAGES_ELSEWHERE = ("CONTRIBUTING.md", "saved_model/MODEL_CARD.md", "serving/README.md", "serving/CAPACITY.md")
+PAGES_ELSEWHERE = (
+    "CONTRIBUTING.md",
+    "saved_model/MODEL_CARD.md",
+    "saved_model/photograph/MODEL_CARD.md",
+    "saved_model/photograph/NOTICE.md",
+    "serving/README.md",
+    "serving/CAPACITY.md",
+)
 FILES_ELSEWHERE = ("saved_model/figures/*.png", "serving/capacity/*.png", "notebooks/*.ipynb")
 DOCS = "docs/"
 
