@@ -1,7 +1,7 @@
 """Heat maps as pictures.
 
-The map is coarse (4 x 4 to 14 x 14, by detector, for an image of any size): it shows which region pushed the network towards its
-label, not which pixels were generated.
+The map is coarse (4 x 4 to 14 x 14, by detector, for an image of any size): it shows which region pushed the network
+towards its label, not which pixels were generated.
 """
 
 from __future__ import annotations
