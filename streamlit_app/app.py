@@ -275,7 +275,7 @@ def show_about() -> None:
         if cards:
             show_small(
                 "From the cards of the models that ship, or of `DEEPFAKE_TF_MODEL`; a server elsewhere may have "
-                "others. 95 % intervals."
+                "others. In brackets: 95 % intervals."
             )
         else:
             st.write("The card of the model that ships is not at hand, so that no figures can be given here.")
@@ -295,9 +295,10 @@ def show_model(name: str, card: dict) -> None:
     st.text(f"Detector {name}{judges}")
     network = card.get("model") or card.get("network", {}).get("name")
     if network:
-        version = card.get("versions", {}).get("deepfake_tf", "unknown")
+        version = card.get("versions", {}).get("deepfake_tf")
+        release = f", of deepfake-tf {version}" if version else ""
         exported = card.get("exported") or card.get("date") or "at no known date"
-        st.text(f"Network: {network}, of deepfake-tf {version}, exported {exported}")
+        st.text(f"Network: {network}{release}, exported {exported}")
     show_training_data(card)
     metrics = card.get("validation_metrics", {})
     for metric, words in (("accuracy", "Accuracy"), ("roc_auc", "Area under the ROC curve")):
