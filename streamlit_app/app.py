@@ -14,8 +14,8 @@ import streamlit as st
 
 from deepfake_tf import provenance
 from deepfake_tf.contract import VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERTAIN, Explanation, Prediction
+from deepfake_tf.detectors.registry import DETECTORS, sees_central_square
 from deepfake_tf.output.tables import format_predictions
-from deepfake_tf.reading.formats import IMAGE_EXTENSIONS, TRANSCODED_EXTENSIONS
 from deepfake_tf.text import plural, printable
 
 CARDS = 6  # images shown at once; of more, one is chosen
@@ -37,6 +37,9 @@ def main() -> None:
     st.set_page_config(page_title="Real or generated?", page_icon=":material/image_search:", layout="centered")
     st.title("Real or generated?")
     st.write("Drop images to see whether a neural network takes them for photographs or for AI-generated ones.")
+    show_small(
+        f"Can be judged: {scoring.what_can_be_judged()}. Cannot be judged: other sizes, screenshots, scans, drawings."
+    )
     uploads = choose_images()
     if uploads:
         explanations, error = score(uploads)
@@ -51,8 +54,8 @@ def choose_images() -> list[Upload]:
     # New keys empty the widgets, which is the only way to clear an uploader.
     turn = st.session_state.setdefault("turn", 0)
     files = st.file_uploader(
+        # Any file may come: one that is no image becomes a row with its reason, not an icon that a mouse must find.
         "Images: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC",
-        type=[extension[1:] for extension in IMAGE_EXTENSIONS + TRANSCODED_EXTENSIONS],
         accept_multiple_files=True,
         key=f"files_{turn}",
     )
@@ -148,12 +151,18 @@ def show_table(predictions: list[Prediction]) -> None:
             "generated": prediction.probability if prediction.in_domain and not prediction.error else None,
             "detector": prediction.detector,
             "size": f"{prediction.width} x {prediction.height}" if prediction.width else "",
-            "why": prediction.error or prediction.reason,
+            "why": printable(prediction.error or prediction.reason),
         }
         for prediction in predictions
     ]
-    percentage = st.column_config.NumberColumn("generated", format="percent", help="probability, after calibration")
-    st.dataframe(rows, hide_index=True, column_config={"generated": percentage})
+    percentage = st.column_config.NumberColumn(
+        "P(generated)", format="percent", help=f"{drawing.NUMBER}, after calibration"
+    )
+    st.dataframe(rows, hide_index=True, column_config={"generated": percentage}, placeholder="-")
+    if refused := [prediction for prediction in predictions if prediction.error]:
+        st.text(  # in the table a long reason is cut off
+            "\n".join(["Without a score:", *(printable(f"{row.file}: {row.error}") for row in refused)])
+        )
 
 
 def standing(prediction: Prediction) -> str:
@@ -181,35 +190,57 @@ def show_out_of_domain(upload: Upload, prediction: Prediction) -> None:
     st.subheader(":material/block: The model cannot judge this image")
     st.warning("It is unlike the images that the model was trained on, so that its answer would mean nothing.")
     st.text(f"Why: {printable(prediction.reason)}")
-    show_training_data()
+    if scoring.is_of_another_detector(prediction):
+        st.write("There is a detector for images of this size, but the server that answered does not have it.")
+    else:
+        st.write(f"Can be judged: {scoring.what_can_be_judged()}.")
+    if card := scoring.card_of(prediction):
+        show_training_data(card)
     show_picture(upload, "The image.")
     st.write("What can still be said is what the file itself claims:")
 
 
 def show_verdict(index: int, upload: Upload, explanation: Explanation) -> None:
     prediction = explanation.prediction
-    threshold, band = scoring.decision(scoring.load_card())
+    card = scoring.card_of(prediction)
+    threshold, band = scoring.decision(card)
     st.subheader(HEADINGS.get(prediction.verdict, HEADINGS[VERDICT_UNCERTAIN]))
-    if prediction.verdict == VERDICT_UNCERTAIN:
-        st.write("The probability is too close to the threshold to say.")
+    st.write(describe_verdict(prediction, threshold, band))
+    gauge = (prediction.probability, threshold, band)
     st.image(
-        drawing.draw_gauge(prediction.probability, threshold, band),
+        drawing.draw_gauge(*gauge, dark=st.context.theme.type == "dark"),
         width="stretch",
-        alt=drawing.describe_gauge(prediction.probability, threshold, band),
+        alt=drawing.describe_gauge(*gauge),
     )
+    if not card:
+        show_small("Where this server's model draws its lines is not known here: the card at hand is of another model.")
     before, after = st.columns(2)
     with before:
         show_picture(upload, "The image.")
     with after:
         opacity = st.session_state.get(f"opacity_{index}", 50) / 100
-        picture = drawing.draw_picture(upload.encoded, explanation.heatmap, opacity)
+        picture = drawing.draw_picture(upload.encoded, explanation.heatmap, opacity, prediction.detector)
         if picture is not None:
             st.image(picture, width="stretch", alt="The image with the network's heat map over it.")
         st.slider("Opacity of the heat map, in percent", 0, 100, 50, key=f"opacity_{index}")
+    square = " It is of the central square, which is all that this detector looks at."
     show_small(
-        f"Bright regions spoke for “{prediction.label}”. The map (Grad-CAM) is coarse: it shows where the network "
+        f"Bright regions spoke for “{prediction.label}”. The map is coarse: it shows where the network "
         "found its evidence, not which pixels were generated, and it proves nothing."
+        + (square if sees_central_square(prediction.detector) else "")
     )
+
+
+def describe_verdict(prediction: Prediction, threshold: float | None, band: tuple[float, float] | None) -> str:
+    """The percentage, and why it makes this verdict; in Markdown, without a word from outside."""
+    number = f"{drawing.NUMBER}: **{drawing.format_probability(prediction.probability)}**"
+    if prediction.verdict == VERDICT_UNCERTAIN:
+        where = f", {drawing.format_band(band)}," if band else ""
+        return f"{number}. That lies in the uncertain band{where} where the model errs too often to say."
+    if band:
+        bound = f"below {band[0]:.1%}" if prediction.verdict == VERDICT_REAL else f"above {band[1]:.1%}"
+        return f"{number}. The model says “{prediction.verdict}” {bound}."
+    return f"{number}."
 
 
 def show_picture(upload: Upload, alternative: str) -> None:
@@ -224,7 +255,8 @@ def show_evidence(upload: Upload, prediction: Prediction) -> None:
     report = scoring.inspect(upload.encoded)
     width, height = (prediction.width, prediction.height) if prediction.width else (report.width, report.height)
     if report.format:
-        st.text(f"{report.format}, {width} x {height} pixels, {len(upload.encoded) / 1024:,.0f} KiB")
+        size = f"{width} x {height} pixels" if width else "size unknown"
+        st.text(f"{report.format}, {size}, {len(upload.encoded) / 1024:,.1f} KiB")
     pixels = None if prediction.error else standing(prediction)
     st.text(provenance.summarise(report, pixels))
     if report.findings:
@@ -236,37 +268,55 @@ def show_evidence(upload: Upload, prediction: Prediction) -> None:
 
 
 def show_about() -> None:
-    with st.expander("About the model, and its limits"):
-        card = scoring.load_card()
-        metrics = card.get("validation_metrics", {})
-        if card.get("model"):
-            version = card.get("versions", {}).get("deepfake_tf", "unknown")
-            exported = card.get("exported", "at no known date")
-            st.text(f"Network: {card['model']}, of deepfake-tf {version}, exported {exported}")
-        show_training_data()
-        for name in ("accuracy", "roc_auc"):
-            if isinstance(value := metrics.get(name), dict):
-                words = {"accuracy": "Accuracy", "roc_auc": "Area under the ROC curve"}[name]
-                st.text(f"{words} on held-out images: {value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f})")
-        if not metrics:
-            st.write("The card of the model that ships is not at hand, so that no figures can be given here.")
+    with st.expander("About the models, and their limits"):
+        cards = scoring.load_cards()
+        for name, card in cards.items():
+            show_model(name, card)
+        if cards:
+            show_small(
+                "From the cards of the models that ship, or of `DEEPFAKE_TF_MODEL`; a server elsewhere may have "
+                "others. In brackets: 95 % intervals."
+            )
         else:
-            show_small("From the card of the model that ships; a server elsewhere may have another. 95 % intervals.")
+            st.write("The card of the model that ships is not at hand, so that no figures can be given here.")
         if plot := scoring.load_robustness_plot():
             st.image(plot, width="stretch", alt="Accuracy on images that were compressed, blurred, scaled and so on.")
+            show_small("Of the detector for small images.")
         st.markdown(
             "- A verdict is a probability, not a proof. Do not accuse anybody on its strength.\n"
-            "- The model knows images like those of its training data. Generators that came later, full-size "
-            "photographs and edited pictures are mostly outside.\n"
+            "- A model knows images like those of its training data. Generators that came later and edited pictures "
+            "are mostly outside.\n"
             "- Saving, scaling and filtering an image change what the model sees, and can change its verdict."
         )
 
 
-def show_training_data() -> None:
-    card = scoring.load_card()
-    if counts := card.get("data", {}).get("training"):
+def show_model(name: str, card: dict) -> None:
+    judges = f", for {DETECTORS[name].judges}" if name in DETECTORS else ""
+    st.text(f"Detector {name}{judges}")
+    network = card.get("model") or card.get("network", {}).get("name")
+    if network:
+        version = card.get("versions", {}).get("deepfake_tf")
+        release = f", of deepfake-tf {version}" if version else ""
+        exported = card.get("exported") or card.get("date") or "at no known date"
+        st.text(f"Network: {network}{release}, exported {exported}")
+    show_training_data(card)
+    metrics = card.get("validation_metrics", {})
+    for metric, words in (("accuracy", "Accuracy"), ("roc_auc", "Area under the ROC curve")):
+        if isinstance(value := metrics.get(metric), dict):
+            st.text(f"{words} on held-out images: {value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f})")
+    if out_of_fold := card.get("out_of_fold"):
+        st.text(f"Area under the ROC curve on sources held out of training: {out_of_fold['auc']:.2f}")
+        for kind in ("real", "generated"):
+            shares = out_of_fold[kind]
+            verdicts = (VERDICT_GENERATED, VERDICT_UNCERTAIN, VERDICT_REAL)
+            words = ", ".join(f"{shares[verdict.replace(' ', '_')]:.1%} {verdict}" for verdict in verdicts)
+            st.text(f"Of {shares['images']:,} {kind} images: {words}")
+
+
+def show_training_data(card: dict) -> None:
+    if counts := card.get("data", {}).get("training") or card.get("training", {}).get("images"):
         sides = card.get("domain", {}).get("sides_seen_in_training")
-        size = f", {' to '.join(map(str, sorted(set(sides))))} pixels a side" if sides else ""
+        size = f", {' to '.join(map(str, sorted(set(sides))))} pixels a side" if sides and None not in sides else ""
         st.text(f"Trained on: {describe_counts(counts)}{size}")
 
 

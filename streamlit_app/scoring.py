@@ -9,13 +9,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from deepfake_tf import provenance
-from deepfake_tf.contract import Explanation
+from deepfake_tf.contract import VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERTAIN, Explanation, Prediction
+from deepfake_tf.decision.verdict import probability_of
+from deepfake_tf.detectors import cifake
 from deepfake_tf.detectors.bundle import read_card
+from deepfake_tf.detectors.registry import DETECTORS
 from deepfake_tf.engines.detector import Detector
-from deepfake_tf.engines.finding import find_model, is_saved_model
+from deepfake_tf.engines.finding import find_model, find_models, is_saved_model
 from deepfake_tf.engines.server_requests import ServerBusyError
 from deepfake_tf.samples import write_samples
 
@@ -68,17 +72,48 @@ def inspect(encoded: bytes) -> provenance.Report:
 
 
 @st.cache_data
-def load_card() -> dict[str, Any]:
-    """The card of the model that ships; empty where there is none. TensorFlow Serving's API offers no card."""
+def load_cards() -> dict[str, dict[str, Any]]:
+    """Detector's name -> the card of its model: of DEEPFAKE_TF_MODEL, else of what ships; empty where there is none.
+
+    TensorFlow Serving's API offers no card: `card_of` tells whether one is of the model that answered.
+    """
     try:
-        return read_card(find_model(engine="auto"))
+        cards = {name: read_card(model) for name, model in find_models(engine="auto").items()}
     except (OSError, ValueError):
         return {}
+    return {name: card for name, card in cards.items() if card}
+
+
+def card_of(prediction: Prediction) -> dict[str, Any]:
+    """The card of the model that gave this answer; empty where none is at hand, or the one at hand is of another model.
+
+    It is of another where its calibration makes another probability of the logit, or its band another verdict.
+    """
+    card = load_cards().get(prediction.detector or cifake.SPEC.name, {})  # which earlier gateways had alone
+    return card if _gives(card, prediction) else {}
+
+
+def _gives(card: dict[str, Any], prediction: Prediction) -> bool:
+    threshold, band = decision(card)
+    rules = card.get("decision", {})
+    calibration = card.get("calibration", {})
+    if temperature := rules.get("temperature", calibration.get("temperature")):
+        intercept = rules.get("intercept", -calibration.get("offset", 0.0) / temperature)
+        expected = float(probability_of(np.float64(prediction.logit), temperature, intercept))
+        # The rest is float32; near 0 and 1 the difference counts by its share of what is left to there.
+        tolerance = 1e-6 + 0.01 * min(expected, 1 - expected)
+        if abs(prediction.probability - expected) > tolerance:
+            return False
+    if threshold is None or band is None or not prediction.in_domain:
+        return True
+    if band[0] < prediction.probability < band[1]:
+        return prediction.verdict == VERDICT_UNCERTAIN
+    return prediction.verdict == (VERDICT_GENERATED if prediction.probability >= threshold else VERDICT_REAL)
 
 
 @st.cache_data
 def load_robustness_plot() -> bytes | None:
-    """The plot of `deepfake-tf robustness` for the model that ships, a PNG; None where it is not at hand."""
+    """The plot of `deepfake-tf robustness` for the model of small images, a PNG; None where it is not at hand."""
     try:
         model = find_model(engine="auto")
         folder = model.parents[1] if is_saved_model(model) else model.parent
@@ -89,9 +124,22 @@ def load_robustness_plot() -> bytes | None:
 
 def decision(card: dict[str, Any]) -> tuple[float | None, tuple[float, float] | None]:
     """The threshold and the uncertain band, each None where the card does not have it."""
-    rules = card.get("decision", {})
+    rules = card.get("decision") or {"threshold": card.get("threshold"), "uncertain_band": card.get("band")}
     band = rules.get("uncertain_band")
     return rules.get("threshold"), (band[0], band[1]) if band else None
+
+
+def what_can_be_judged() -> str:
+    """The sizes that the detectors at hand judge; of those that there are, where none is at hand. Ends in no stop."""
+    specs = [DETECTORS[name] for name in load_cards() if name in DETECTORS] or list(DETECTORS.values())
+    return "; ".join(spec.judges for spec in reversed(specs))
+
+
+def is_of_another_detector(prediction: Prediction) -> bool:
+    """Whether the image is of a size that some detector judges, but the model that answered is not that one's."""
+    judge = DETECTORS.get(prediction.detector)
+    size = prediction.width, prediction.height
+    return judge is not None and not judge.accepts(*size) and any(spec.accepts(*size) for spec in DETECTORS.values())
 
 
 @st.cache_data

@@ -21,6 +21,11 @@ def find_detector(name: str) -> DetectorSpec:
     return DETECTORS[name]
 
 
+def sees_central_square(name: str) -> bool:
+    """Whether the map of a row is of the image's central square alone; `name` is the row's `detector`."""
+    return name in DETECTORS and DETECTORS[name].central_square
+
+
 def choose_detector(width: int, height: int, names: Collection[str]) -> str:
     """The detector that is asked for an image of this size.
 

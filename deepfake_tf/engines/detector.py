@@ -26,7 +26,6 @@ from deepfake_tf.contract import (
     unexpected,
 )
 from deepfake_tf.detectors.bundle import read_card
-from deepfake_tf.detectors.cifake import SPEC
 from deepfake_tf.engines.choosing import ChoosingEngine
 from deepfake_tf.engines.finding import engine_class, engine_of, find_models, is_saved_model
 from deepfake_tf.reading.files import read_file, reason_of, too_large
@@ -101,14 +100,10 @@ class Detector:
         self._models: dict[str, Path] = {}
         self._admits = False  # whether the engine brings images into the form that all engines take alike by itself
         if url is not None:
-            from deepfake_tf.engines.gateway import GatewayEngine
             from deepfake_tf.engines.tf_serving import connect
 
             self._arguments = {"url": url, "version": version, "label": label}
-            connected = connect(url, version=version, label=label)
-            # A gateway says itself who judged; a model server has this one model under that name.
-            says_who = isinstance(connected, GatewayEngine)
-            self._engine = connected if says_who else ChoosingEngine({SPEC.name: lambda: connected})
+            self._engine = connect(url, version=version, label=label)
         else:
             models = find_models(model, engine)
             self.model_dir = next(iter(models.values()))

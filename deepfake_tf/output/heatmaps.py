@@ -1,7 +1,7 @@
-"""Grad-CAM heat maps as pictures.
+"""Heat maps as pictures.
 
-The map is coarse (7 x 7 for an image of any size): it shows which region pushed the network towards its
-label, not which pixels were generated.
+The map is coarse (4 x 4 to 14 x 14, by detector, for an image of any size): it shows which region pushed the network
+towards its label, not which pixels were generated.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from deepfake_tf.contract import Explanation
+from deepfake_tf.detectors.registry import sees_central_square
 from deepfake_tf.reading.pictures import open_picture, to_rgb
 from deepfake_tf.text import printable
 
@@ -23,13 +24,14 @@ COLUMNS = 6  # pictures a row of a contact sheet
 PICTURE_SIDE = 320  # pixels, the longer side of a picture on the sheet
 
 
-def overlay(image: Image.Image, heatmap: np.ndarray, opacity: float = 0.5) -> Image.Image:
+def overlay(image: Image.Image, heatmap: np.ndarray, opacity: float = 0.5, central_square: bool = False) -> Image.Image:
     """Lay a heat map over an image.
 
     Args:
         image: PIL image of any size and mode.
         heatmap: float [h, w], 0..1.
         opacity: float, 0..1. Of the map where it is 1; where it is 0 the image stays as it is.
+        central_square: bool. The map is of the image's central square alone; the rest stays as it is.
 
     Returns:
         An RGB image of the same size.
@@ -41,7 +43,12 @@ def overlay(image: Image.Image, heatmap: np.ndarray, opacity: float = 0.5) -> Im
         raise ValueError(f"opacity must be from 0 to 1. Received: opacity={opacity}")
     if heatmap.ndim != 2 or heatmap.min() < 0.0 or heatmap.max() > 1.0:
         raise ValueError(f"A heat map is [h, w] in 0..1. Received: {list(heatmap.shape)}")
-    values = Image.fromarray(np.asarray(heatmap, np.float32)).resize(image.size, Image.Resampling.BICUBIC)
+    width, height = (min(image.size),) * 2 if central_square else image.size
+    values = Image.new("F", image.size)
+    values.paste(
+        Image.fromarray(np.asarray(heatmap, np.float32)).resize((width, height), Image.Resampling.BICUBIC),
+        ((image.width - width) // 2, (image.height - height) // 2),
+    )
     strength = np.clip(np.asarray(values), 0.0, 1.0)
     colours = colormaps["inferno"](strength)[..., :3] * 255.0
     pixels = np.asarray(to_rgb(image), np.float64)
@@ -77,7 +84,7 @@ def draw_sheet(explanations: Sequence[Explanation], images: Sequence[bytes]) -> 
             above.text(0.5, 0.5, "cannot be shown", ha="center", va="center", fontsize=8, transform=above.transAxes)
         elif picture is not None:
             above.imshow(picture)
-            below.imshow(overlay(picture, explanation.heatmap))
+            below.imshow(overlay(picture, explanation.heatmap, central_square=sees_central_square(prediction.detector)))
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110)
     return buffer.getvalue()

@@ -45,7 +45,10 @@ def run_app(options: AppOptions) -> None:
             server = stack.enter_context(running_server(options.model, options.engine))
             children, url = [server.child], server.rest
         port = options.port or free_port(options.host)
-        children.append(stack.enter_context(running(_page_command(options.host, port), {"DEEPFAKE_TF_URL": url})))
+        environment = {"DEEPFAKE_TF_URL": url}
+        if options.model is not None:  # for its card, which no server answers
+            environment["DEEPFAKE_TF_MODEL"] = str(options.model)
+        children.append(stack.enter_context(running(_page_command(options.host, port), environment)))
         address = f"http://{reachable(options.host)}:{port}"
         wait_until_it_answers(f"{address}/_stcore/health", children[-1], "the page")
         print(address, flush=True)

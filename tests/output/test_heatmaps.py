@@ -20,6 +20,14 @@ def test_overlay_changes_only_where_the_map_is_warm():
     np.testing.assert_array_equal(np.asarray(overlay(image, heatmap, 0.0)), np.asarray(image))
 
 
+def test_map_of_the_central_square_leaves_the_rest():
+    image = Image.new("RGB", (70, 40), "white")
+    drawn = np.asarray(overlay(image, np.ones((4, 4), np.float32), 1.0, central_square=True))
+    assert (drawn[:, :15] == 255).all()
+    assert (drawn[:, 55:] == 255).all()
+    assert (drawn[:, 15:55].min(axis=-1) < 255).all()
+
+
 @pytest.mark.parametrize(
     ("heatmap", "opacity"), [(np.zeros((7, 7)), 1.5), (np.full((7, 7), 2.0), 0.5), (np.zeros(7), 0.5)]
 )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import requests
 
+from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.tf_serving import RestEngine, connect
 from deepfake_tf.server.gateway import build_remote_gateway
 from deepfake_tf.server.launch import ServeOptions, serve
@@ -71,6 +72,11 @@ def mixed_port(contract_model):
         application(build_local_app(first, second)) as port,
     ):
         yield port
+
+
+def test_detector_behind_a_url_says_who_judged(port):
+    predictions = Detector(url=f"http://127.0.0.1:{port}").predict(IMAGES)
+    assert [prediction.detector.encode() for prediction in predictions] == JUDGES
 
 
 @pytest.mark.parametrize(

@@ -32,20 +32,28 @@ class StubServer:
     Attributes:
         rows: the fields to change in the next answers, one a request; then `ROW` as it is.
         status: of every answer; other than 200 it comes with an error.
-        requests: how many were answered.
+        models: the names of those that it has; the page asks for its models before it sends images.
+        requests: for how many images a score was asked for.
     """
 
     rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     status: int = 200
+    models: tuple[str, ...] = ("deepfake",)
     requests: int = 0
 
     async def __call__(self, scope, receive, send) -> None:
         while (await receive()).get("more_body"):
             pass
-        self.requests += 1
-        row = {**ROW, **(self.rows.pop(0) if self.rows else {})}
-        answer = {"outputs": {name: [value] for name, value in row.items()}} if self.status == 200 else {"error": "no"}
+        status = self.status
+        if scope["method"] == "GET" and status == 200:
+            is_there = scope["path"].rpartition("/")[2] in self.models
+            status = 200 if is_there else 404
+            answer = {"model_version_status": [{"version": "1", "state": "AVAILABLE"}]} if is_there else {"error": "no"}
+        else:
+            self.requests += scope["method"] == "POST"
+            row = {**ROW, **(self.rows.pop(0) if self.rows else {})}
+            answer = {"outputs": {name: [value] for name, value in row.items()}} if status == 200 else {"error": "no"}
         body = json.dumps(answer).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import os
 import shutil
 import signal
@@ -12,9 +13,15 @@ import sys
 import threading
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from deepfake_tf.detectors.bundle import has_light, read_bundle
+from deepfake_tf.detectors.registry import DETECTORS
+from deepfake_tf.shipped import shipped_folder
 from tests.images import encode, photograph
 from tests.server.running import PROJECT, ServeProcess
 
@@ -112,9 +119,35 @@ def test_app_starts_and_ends_both(browser, contract_model):
             urllib.request.urlopen(app.address, timeout=5)
 
 
+def test_two_detectors_on_a_dark_narrow_page(browser):
+    """The models that ship: each image is shown with the numbers of the one that judged it."""
+    sizes = {"large.jpg": photograph(640, 480), "small.jpg": photograph(32, 32)}
+    files = [{"name": name, "mimeType": "image/jpeg", "buffer": encode(image, "JPEG")} for name, image in sizes.items()]
+    files.append({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"Dear Ann"})
+    narrow = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
+    with App(engine="local") as app, _open(browser, app.address, **narrow) as page:
+        page.locator("input[type=file]").set_input_files(files)
+        page.get_by_text("Download CSV").wait_for()
+        with page.expect_download() as download:
+            page.get_by_text("Download CSV").click()
+        rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"))))
+        assert [row["detector"] for row in rows] == ["photograph", "cifake", ""]
+        page.get_by_text("notes.txt: not an image in a supported format").wait_for()
+        judged = [row for row in rows if row["in_domain"] == "True"]
+        gauges = page.get_by_alt_text("Probability that the image is generated:")
+        assert gauges.count() == len(judged)
+        for index, row in enumerate(judged):
+            name = DETECTORS[row["detector"]].model_name
+            model = shipped_folder() / (name if has_light(shipped_folder() / name) else f"{name}.tflite")
+            low, high = read_bundle(model).decision.band
+            assert f"from {low:.1%} to {high:.1%}" in gauges.nth(index).get_attribute("alt")
+            shown = Image.open(io.BytesIO(gauges.nth(index).screenshot())).convert("L")
+            assert np.median(np.asarray(shown)) < 100
+
+
 @contextlib.contextmanager
-def _open(browser, address: str):
-    page = browser.new_page()
+def _open(browser, address: str, **options):
+    page = browser.new_page(**options)
     page.set_default_timeout(TIMEOUT_MILLISECONDS)
     try:
         page.goto(address)

@@ -57,6 +57,27 @@ def test_no_percentage_claims_certainty():
     assert [format_probability(value) for value in (0.0, 0.0104, 0.99999)] == ["<0.1%", "1.0%", ">99.9%"]
 
 
+def test_gauge_says_what_its_number_is_and_where_the_band_lies():
+    words = [element.text for element in ElementTree.fromstring(draw_gauge(0.05, 0.5, (0.0402, 0.96))).iter()]
+    assert "Probability that the image is generated" in words
+    assert "hatched: uncertain, from 4.0% to 96.0%" in words
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_gauge_is_no_block_on_the_page(dark):
+    root = ElementTree.fromstring(draw_gauge(0.5, 0.5, (0.3, 0.7), dark))
+    assert max(float(box.get("height")) for box in root.findall(".//{*}rect")) < 20  # the bar, and no background
+    red_of_the_ink = int(root.get("fill")[1:3], 16)
+    assert (red_of_the_ink > 200) is dark
+
+
+def test_map_of_a_photograph_is_of_its_central_square():
+    encoded = encode(Image.new("RGB", (640, 320)), "PNG")
+    drawn = draw_picture(encoded, np.ones((14, 14), np.float32), 1.0, "photograph")
+    assert drawn.getpixel((80, 160)) == (0, 0, 0)
+    assert drawn.getpixel((320, 160)) != (0, 0, 0)
+
+
 def test_gauge_in_words():
     assert describe_gauge(0.934, 0.5, None) == "Probability that the image is generated: 93.4%. Threshold 50%."
 

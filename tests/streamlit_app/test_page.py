@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -34,6 +35,13 @@ def drop(page, *names: str):
     return page.run()
 
 
+def write_card(folder, card) -> None:
+    """As a SavedModel has it; nothing of the model itself is read."""
+    (folder / "assets").mkdir(parents=True)
+    (folder / "saved_model.pb").touch()
+    (folder / "assets" / "model_card.json").write_text(json.dumps(card))
+
+
 def texts(page) -> str:
     groups = (page.subheader, page.text, page.markdown, page.error, page.warning, page.caption)
     return "\n".join(str(element.value) for group in groups for element in group)
@@ -47,6 +55,7 @@ def test_empty(page, server):
     page.run()
     assert not page.exception
     assert "not stored" in texts(page)
+    assert "Can be judged: photographs whose short side has 200 pixels or more; images of 16 to 64" in texts(page)
     assert not page.subheader
     assert server.requests == 0
 
@@ -123,7 +132,7 @@ def test_uncertain(page, server):
     server.rows = [UNCERTAIN]
     drop(page, "cat.jpg")
     assert "Uncertain" in page.subheader[0].value
-    assert "too close to the threshold" in texts(page)
+    assert "Probability that the image is generated: **51.0%**. That lies in the uncertain band" in texts(page)
 
 
 def test_out_of_domain_comes_before_any_percentage(page, server):
@@ -131,8 +140,59 @@ def test_out_of_domain_comes_before_any_percentage(page, server):
     drop(page, "cat.jpg")
     assert "cannot judge" in page.subheader[0].value
     assert "the model knows 32" in texts(page)
+    assert "Can be judged: photographs whose short side has 200 pixels or more; images of 16 to 64" in texts(page)
     assert "%" not in texts(page).replace("95 %", "")
     assert not page.slider
+
+
+def test_a_server_without_the_detector_for_this_size(page, server):
+    server.rows = [{**OUT_OF_DOMAIN, "width": 320, "height": 240}]
+    drop(page, "cat.jpg")
+    assert "the server that answered does not have it" in texts(page)
+
+
+def test_numbers_are_those_of_the_detector_that_judged(page, server, tmp_path):
+    write_card(tmp_path / "deepfake", {"decision": {"threshold": 0.5, "uncertain_band": [0.04, 0.96]}})
+    write_card(tmp_path / "photograph", {"threshold": 0.5, "band": [0.217, 0.92], "training": {"images": {"REAL": 7}}})
+    server.models = ("deepfake", "photograph")
+    server.rows = [{}, {"verdict": "uncertain"}]
+    page.run()
+    sizes = {"large.jpg": photograph(320, 240), "small.jpg": photograph(32, 32)}
+    page.file_uploader[0].set_value([(name, encode(image, "JPEG"), "image/jpeg") for name, image in sizes.items()])
+    page.run()
+    assert not page.exception
+    assert page.dataframe[0].value["detector"].tolist() == ["photograph", "cifake"]
+    assert "**93.0%**. The model says “likely generated” above 92.0%." in texts(page)
+    assert "**93.0%**. That lies in the uncertain band, from 4.0% to 96.0%," in texts(page)
+    assert "Trained on: 7 REAL" in texts(page)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "band", "is_its_card"),
+    [
+        (2.6 / math.log(0.93 / 0.07), [0.4, 0.6], True),
+        (2.0, [0.4, 0.6], False),  # which makes 79 % of the row's logit
+        (2.6 / math.log(0.93 / 0.07), [0.05, 0.95], False),  # in which the row would be uncertain
+    ],
+)
+def test_a_card_of_another_model_tells_nothing(page, tmp_path, temperature, band, is_its_card):
+    decision = {"threshold": 0.5, "uncertain_band": band, "temperature": temperature}
+    write_card(tmp_path / "deepfake", {"decision": decision})
+    drop(page, "cat.jpg")
+    assert not page.exception
+    assert ("above 60.0%" in texts(page)) is is_its_card
+    assert ("the card at hand is of another model" in texts(page)) is not is_its_card
+
+
+def test_a_refused_file_is_a_row_with_its_reason(page, server):
+    server.rows = [{}, BAD_FILE]
+    page.run()
+    page.file_uploader[0].set_value([*images("cat.jpg"), ("notes.txt", b"Dear Ann", "text/plain")])
+    page.run()
+    assert not page.exception
+    assert page.dataframe[0].value["verdict"].tolist() == ["likely generated", "no score"]
+    assert page.dataframe[0].proto.placeholder == "-"
+    assert "Without a score:\nnotes.txt: not an image in a supported format" in texts(page)
 
 
 def test_server_down_then_retry(page, monkeypatch):
@@ -194,9 +254,7 @@ def test_card_is_shown(page, tmp_path):
         "data": {"training": {"REAL": 1000, "FAKE": 2000}},
         "validation_metrics": {"accuracy": interval},
     }
-    (tmp_path / "assets").mkdir()
-    (tmp_path / "saved_model.pb").touch()
-    (tmp_path / "assets" / "model_card.json").write_text(json.dumps(card))
+    write_card(tmp_path, card)
     drop(page, "cat.jpg")
     assert not page.exception
     assert "Accuracy on held-out images: 0.9800 (0.9700 to 0.9900)" in texts(page)

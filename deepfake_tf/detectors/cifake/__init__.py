@@ -15,6 +15,7 @@ SPEC = DetectorSpec(
     view_side=IMAGE_SIZE,
     shortest_side=16,
     longest_side=64,
+    central_square=False,
     views="deepfake_tf.reading.pillow_reader",
     tensorflow_views="deepfake_tf.reading.tensorflow_reader",
 )

@@ -11,6 +11,7 @@ SPEC = DetectorSpec(
     view_side=224,
     shortest_side=200,
     longest_side=None,
+    central_square=True,
     views="deepfake_tf.detectors.photograph.views",
     tensorflow_views="deepfake_tf.detectors.photograph.tensorflow_views",
 )
