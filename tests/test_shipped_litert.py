@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepfake_tf.engines.detector import Detector
-from deepfake_tf.samples import write_samples
+from deepfake_tf.samples import PHOTOGRAPHS, write_samples
 
 FOLDER = Path(__file__).parents[1] / "saved_model"
 FILE = FOLDER / "deepfake" / "network.tflite"
@@ -44,7 +44,9 @@ def test_the_demo_runs_on_it():
     command = [sys.executable, "-m", "deepfake_tf.cli", "demo", "--engine", "litert"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("(out of domain)") >= 3
+    photographs = [line for line in result.stdout.splitlines() if line.split()[0] in PHOTOGRAPHS]
+    assert len(photographs) == len(PHOTOGRAPHS)
+    assert not any("(" in line for line in photographs), "each gets an answer, not one in parentheses"
 
 
 @pytest.mark.real_data
