@@ -213,7 +213,7 @@ def show_verdict(index: int, upload: Upload, explanation: Explanation) -> None:
         alt=drawing.describe_gauge(*gauge),
     )
     if not card:
-        show_small("Where this server's model draws its lines is not known here: the card at hand is of another model.")
+        show_small("Where this server's model draws its lines is not known here: its card is not at hand.")
     before, after = st.columns(2)
     with before:
         show_picture(upload, "The image.")

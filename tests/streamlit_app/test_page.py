@@ -181,7 +181,7 @@ def test_a_card_of_another_model_tells_nothing(page, tmp_path, temperature, band
     drop(page, "cat.jpg")
     assert not page.exception
     assert ("above 60.0%" in texts(page)) is is_its_card
-    assert ("the card at hand is of another model" in texts(page)) is not is_its_card
+    assert ("its card is not at hand" in texts(page)) is not is_its_card
 
 
 def test_a_refused_file_is_a_row_with_its_reason(page, server):
