@@ -161,3 +161,18 @@ def test_the_whole_training_judges_on_repositories_left_out(sources):
     assert 0 < low <= high < 1
     accused = (detector.calibration.probabilities(detector.logits) >= high) & ~outside
     assert accused[labels == 0].mean() <= 0.01
+
+
+def test_a_doubtful_source_does_not_set_the_limit():
+    labels, repositories, logits = out_of_fold_logits()
+    logits[(repositories == "r0") & (labels == 0)] += 2.5
+    strict, lenient = (calibrate(labels, repositories, logits, doubtful) for doubtful in ((), ("r0",)))
+    assert lenient.band[1] < strict.band[1]
+    assert np.mean(lenient.probabilities(logits[labels == 0]) >= lenient.band[1]) <= 0.01
+
+
+def test_without_kinds_every_image_is_in_domain(sources):
+    cls, _, repositories = sources
+    kinds = np.full(len(repositories), "")
+    head = train_domain_head(cls, kinds, repositories)
+    assert (head.logits(cls[0]) <= domain_limit(np.zeros(len(kinds), int), kinds, head.logits(cls[0]))).all()
