@@ -151,6 +151,7 @@ class PhotographCalibration:
 ACCUSED = 0.01  # of real images, at most, reach "likely generated"
 ACCUSED_WORST_SOURCE = 0.03  # of the real images of any source of WORST_SOURCE_IMAGES or more
 WORST_SOURCE_IMAGES = 40
+MOST_SCALED = 15.0  # of a calibrated logit, in size
 MISSED = 0.05  # of generated images, at most, fall to "likely real"
 
 
@@ -188,7 +189,9 @@ def calibrate(
             limits.append(_limit(logits[own], ACCUSED_WORST_SOURCE))
     high = max(limits)
     low = min(-_limit(-logits[generated], MISSED), high)
-    offset, temperature = -intercept / slope, 1 / slope
+    offset = -intercept / slope
+    # Classes that no image crosses would drive all probabilities to 0 and 1, where float32 tells none apart.
+    temperature = max(1 / slope, float(np.abs(logits - offset).max()) / MOST_SCALED)
     band = expit((np.array([low, high]) - offset) / temperature)
     return PhotographCalibration(float(temperature), float(offset), (float(band[0]), float(band[1])))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import math
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def describe(
             "folds": folds,
             "auc": round(found.auc, 4),
             "weighted_auc": round(found.weighted_auc, 4),
-            "paired_auc": round(found.paired_auc, 4),
+            "paired_auc": None if math.isnan(found.paired_auc) else round(found.paired_auc, 4),
             "found_at_1_percent": round(found.found[0], 4),
             "found_at_2_percent": round(found.found[1], 4),
             "real": share(labels == 0),
