@@ -10,13 +10,10 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from deepfake_tf.contract import ErrorCode
-from deepfake_tf.decision import tensorflow_verdict
 from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
 from deepfake_tf.decision.verdict import Decision
 from deepfake_tf.detectors.bundle import read_bundle
@@ -25,9 +22,9 @@ from deepfake_tf.export.photograph_bundle import BACKBONE, HEAD_ARRAYS
 from deepfake_tf.export.photograph_head import directions, head_outputs
 from deepfake_tf.export.photograph_litert import read_arrays
 from deepfake_tf.export.savedmodel import MODEL_CARD, checked_output
+from deepfake_tf.export.scoring_module import ScoringModule
 from deepfake_tf.export.warmup import write_warmup_requests
 from deepfake_tf.networks.vit_b16_inference import compute_features, dense_layer_names
-from deepfake_tf.reading.tensorflow_batches import read_images, texts_of
 from deepfake_tf.writing import replace_folder
 
 PRECISIONS = ("float32", "bfloat16")
@@ -78,7 +75,7 @@ def export_photograph_savedmodel(
     return output
 
 
-class PhotographModule(tf.Module):
+class PhotographModule(ScoringModule):
     """The way of a photograph as one graph."""
 
     def __init__(
@@ -89,8 +86,7 @@ class PhotographModule(tf.Module):
         precision: str = "bfloat16",
     ):
         """Of the network's arrays and the head's, see `export.photograph_head`."""
-        super().__init__()
-        self._decision = decision
+        super().__init__(SPEC, decision)
         dtype, towards = tf.as_dtype(precision), directions(head, arrays)
         # Variables, unlike constants, are held once however many signatures run, and no optimiser copies them.
         kernel = lambda name: tf.Variable(tf.cast(arrays[f"{name}.weight"], dtype), trainable=False)
@@ -107,41 +103,9 @@ class PhotographModule(tf.Module):
         views = tf.TensorSpec([None, SPEC.view_side, SPEC.view_side, 3], tf.uint8, "pixels")
         self._network = tf.function(run).get_concrete_function(views)
 
-    def signatures(self) -> dict[str, Any]:
-        encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
-        pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")
-        return {
-            "serving_default": tf.function(self.serving_default).get_concrete_function(encoded),
-            "explain": tf.function(self.explain).get_concrete_function(encoded),
-            "from_pixels": tf.function(self.from_pixels).get_concrete_function(pixels),
-        }
+    def _outputs(self, pixels):
+        outputs = self._network(pixels)
+        return {**outputs, "logit": outputs["logit"][:, 0], "distance": outputs["distance"][:, 0]}
 
-    def serving_default(self, image_bytes):
-        """string [N] -> dict of [N]: the fields of the score contract."""
-        rows = self.explain(image_bytes)
-        del rows["heatmap"]
-        return rows
-
-    def explain(self, image_bytes):
-        """string [N] -> the same, and `heatmap` float32 [N, h, w], 0..1."""
-        return self._score(*read_images(image_bytes, SPEC.tensorflow_view, SPEC.view_side))
-
-    def from_pixels(self, pixels):
-        """uint8 [N, H, W, 3] -> the same as `serving_default`."""
-        count, height, width = tf.shape(pixels)[0], tf.shape(pixels)[1], tf.shape(pixels)[2]
-        has_pixels = (height > 0) & (width > 0)
-        padded = tf.cond(has_pixels, lambda: pixels, lambda: tf.zeros([count, 1, 1, 3], tf.uint8))
-        codes = tf.fill([count], tf.where(has_pixels, int(ErrorCode.OK), int(ErrorCode.EMPTY)))
-        rows = self._score(SPEC.tensorflow_view(padded), codes, tf.fill([count], width), tf.fill([count], height))
-        del rows["heatmap"]
-        return rows
-
-    def _score(self, pixels, codes, width, height):
-        count = tf.shape(pixels)[0]
-        # The convolution refuses an empty batch: it travels as one black image, cut off again.
-        pixels = tf.pad(pixels, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        outputs = {name: values[:count] for name, values in self._network(pixels).items()}
-        logit, distance = outputs["logit"][:, 0], outputs["distance"][:, 0]
-        rows = tensorflow_verdict.decide(logit, distance, width, height, texts_of(codes), self._decision)
-        is_valid = tf.cast(rows["error"] == "", tf.float32)[:, None, None]
-        return {**rows, "heatmap": outputs["heatmap"] * is_valid}
+    def _heatmap(self, outputs, is_fake):
+        return outputs["heatmap"]  # of the label: the head has the same decision

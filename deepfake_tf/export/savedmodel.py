@@ -19,7 +19,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from deepfake_tf.contract import FAKE, LABEL_NAMES, ErrorCode
 from deepfake_tf.decision import tensorflow_verdict
 from deepfake_tf.decision.calibration import Calibration
 from deepfake_tf.decision.domain import Domain, decision_of, distance_of
@@ -27,10 +26,10 @@ from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
 from deepfake_tf.detectors.bundle import read_card
 from deepfake_tf.detectors.cifake import IMAGE_SIZE, SPEC
 from deepfake_tf.export.folding import fold_batch_norm
+from deepfake_tf.export.scoring_module import ScoringModule
 from deepfake_tf.export.warmup import write_warmup_requests
 from deepfake_tf.networks import HEAD_LAYER, graph, with_features
 from deepfake_tf.reading import tensorflow_reader
-from deepfake_tf.reading.tensorflow_batches import read_images, texts_of
 from deepfake_tf.writing import replace_folder, restore_folder
 
 MODEL_CARD = "model_card.json"
@@ -184,65 +183,30 @@ def _write(
     return output
 
 
-class DetectorModule(tf.Module):
-    """The way of an image as one graph; see `reading.tensorflow_batches` and `decision`."""
+class DetectorModule(ScoringModule):
+    """The CIFAKE detector as one graph."""
 
     def __init__(self, network: Callable, head_kernel: np.ndarray, calibration: Calibration, domain: Domain):
         """Of a network, float32 [N, 224, 224, 3] -> dict of `logit` [N, 1], `features` [N, h, w, C]; its head, [C]."""
-        super().__init__()
+        super().__init__(SPEC, decision_of(calibration, domain))
         # Wrapped: as an attribute, the function itself would be saved once more beside the signatures.
         shape = tf.TensorSpec([None, SPEC.view_side, SPEC.view_side, 3], tf.float32)
         self.network = tf.function(lambda images: network(images), input_signature=[shape])
         self._head_kernel = head_kernel
-        self._decision = decision_of(calibration, domain)
         self._domain = domain
 
-    def signatures(self) -> dict[str, Any]:
-        encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
-        pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")
-        return {
-            "serving_default": tf.function(self.serving_default).get_concrete_function(encoded),
-            "explain": tf.function(self.explain).get_concrete_function(encoded),
-            "from_pixels": tf.function(self.from_pixels).get_concrete_function(pixels),
-        }
+    def _outputs(self, pixels):
+        images = tensorflow_reader.normalise(pixels)
+        outputs = self.network(images)
+        features = outputs["features"]
+        distance = distance_of(tf.reduce_mean(features, axis=[1, 2]), images, self._domain)
+        return {"logit": outputs["logit"][:, 0], "distance": distance, "features": features}
 
-    def serving_default(self, image_bytes):
-        """string [N] -> dict of [N]: the fields of the score contract."""
-        return self._score(*self._read(image_bytes))[0]
-
-    def explain(self, image_bytes):
-        """string [N] -> the same, and `heatmap` float32 [N, h, w], 0..1."""
-        rows, features = self._score(*self._read(image_bytes))
+    def _heatmap(self, outputs, is_fake):
         # Grad-CAM (https://arxiv.org/abs/1610.02391) in closed form: behind global average pooling and one
         # dense unit the gradient of the logit is the unit's kernel, everywhere on the map.
-        evidence = tf.linalg.matvec(features, tf.constant(self._head_kernel))
-        heatmap = tensorflow_verdict.heatmap_of(evidence, rows["label"] == LABEL_NAMES[FAKE])
-        is_valid = tf.cast(rows["error"] == "", tf.float32)[:, None, None]
-        return {**rows, "heatmap": heatmap * is_valid}
-
-    def from_pixels(self, pixels):
-        """uint8 [N, H, W, 3] -> the same as `serving_default`."""
-        height, width = tf.shape(pixels)[1], tf.shape(pixels)[2]
-        count = tf.shape(pixels)[0]
-        has_pixels = (height > 0) & (width > 0)
-        padded = tf.cond(has_pixels, lambda: pixels, lambda: tf.zeros([count, 1, 1, 3], tf.uint8))
-        codes = tf.fill([count], tf.where(has_pixels, int(ErrorCode.OK), int(ErrorCode.EMPTY)))
-        seen = SPEC.tensorflow_view(padded)
-        return self._score(seen, codes, tf.fill([count], width), tf.fill([count], height))[0]
-
-    def _read(self, image_bytes):
-        return read_images(image_bytes, SPEC.tensorflow_view, SPEC.view_side)
-
-    def _score(self, pixels, codes, width, height):
-        count = tf.shape(pixels)[0]
-        # The fused convolutions refuse an empty batch: it travels as one black image, cut off again.
-        pixels = tf.pad(pixels, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        images = tensorflow_reader.normalise(pixels)
-        outputs = {name: output[:count] for name, output in self.network(images).items()}
-        features, logit = outputs["features"], outputs["logit"][:, 0]
-        distance = distance_of(tf.reduce_mean(features, axis=[1, 2]), images[:count], self._domain)
-        rows = tensorflow_verdict.decide(logit, distance, width, height, texts_of(codes), self._decision)
-        return rows, features
+        evidence = tf.linalg.matvec(outputs["features"], tf.constant(self._head_kernel))
+        return tensorflow_verdict.heatmap_of(evidence, is_fake)
 
 
 def freeze(model: keras.Model, precision: str = "float32"):
