@@ -221,7 +221,7 @@ def _rgb(image: ImageFile.ImageFile, encoded: bytes) -> Image.Image:
     try:
         return to_rgb(image)
     except Exception:  # Pillow refuses some files that training reads, such as a JPEG without its end marker
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(Exception):  # that it fails too: what is raised is the first reason
             return Image.fromarray(decode(encoded))
         raise
 
