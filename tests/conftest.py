@@ -81,6 +81,7 @@ class ExportedModel:
     path: Path
     keras_model: Any
     calibration: Any
+    domain: Any
     card: dict[str, Any]
     warmup_images: list[bytes]
 
@@ -109,4 +110,54 @@ def exported_model(tmp_path_factory) -> ExportedModel:
     warmup_images = [encode(photograph(32, 32, seed), "PNG") for seed in (100, 101)]
     path = tmp_path_factory.mktemp("deepfake") / "1"
     export_savedmodel(model, calibration, everywhere, card, path, warmup_images)
-    return ExportedModel(path, model, calibration, card, warmup_images)
+    return ExportedModel(path, model, calibration, everywhere, card, warmup_images)
+
+
+@pytest.fixture(scope="session")
+def exported_light_model(exported_model, tmp_path_factory) -> Path:
+    """The float32 `.tflite` of the network that `exported_model` holds, and its `.json`, alone in their folder."""
+    from deepfake_tf.export.litert import export_litert
+    from tests.images import photograph
+
+    representative = np.stack([np.asarray(photograph(224, 224, seed)) for seed in range(2)])
+    made_from = (exported_model.keras_model, exported_model.calibration, exported_model.domain, exported_model.card)
+    folder = tmp_path_factory.mktemp("litert")
+    return export_litert(*made_from, representative, folder, variants=("float32",))["float32"]
+
+
+@pytest.fixture(scope="session")
+def photograph_arrays() -> dict[str, np.ndarray]:
+    """The network of a small photograph detector, whose head is `tests.photograph_models.random_head()`."""
+    from tests.networks import reference_vit_b16
+    from tests.photograph_models import BLOCKS
+
+    return reference_vit_b16.random_arrays(seed=0, blocks=BLOCKS)
+
+
+@pytest.fixture(scope="session")
+def photograph_weights(photograph_arrays, tmp_path_factory) -> Path:
+    """The same as the `.npz` that `write_photograph_bundle` reads."""
+    path = tmp_path_factory.mktemp("weights") / "clip.npz"
+    np.savez(path, **photograph_arrays)
+    return path
+
+
+@pytest.fixture(scope="session")
+def photograph_bundle(photograph_weights, tmp_path_factory) -> Path:
+    """Its bundle, without a SavedModel."""
+    from deepfake_tf.export.photograph_bundle import write_photograph_bundle
+    from tests.photograph_models import DECISION, random_head
+
+    folder = tmp_path_factory.mktemp("bundle")
+    return write_photograph_bundle(photograph_weights, random_head(), DECISION, {"kind": "test"}, folder)
+
+
+@pytest.fixture(scope="session")
+def photograph_saved_model(photograph_bundle, tmp_path_factory) -> Path:
+    """Its SavedModel, in float32."""
+    from deepfake_tf.export.photograph_savedmodel import export_photograph_savedmodel
+    from tests.images import encode, photograph
+
+    warmup_images = [encode(photograph(300 + 20 * seed, 260, seed), "PNG") for seed in range(2)]
+    path = tmp_path_factory.mktemp("saved") / "photograph" / "1"
+    return export_photograph_savedmodel(photograph_bundle, path, warmup_images, "float32")

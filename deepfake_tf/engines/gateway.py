@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import requests
 
-from deepfake_tf.contract import LABEL_INVALID, VERDICT_UNCERTAIN
+from deepfake_tf.contract import ERROR_EMPTY, LABEL_INVALID, VERDICT_UNCERTAIN
 from deepfake_tf.engines.server_requests import (
     CONNECT_TIMEOUT_SECONDS,
     RETRIES,
@@ -87,6 +87,8 @@ class GatewayEngine:
         return outputs
 
     def _post(self, image: bytes, explain: bool) -> dict[str, Any]:
+        if not image:  # an upload without a body is a broken request to the gateway, and not an image
+            return {**_NO_SCORE, "error": ERROR_EMPTY}
         answer, answered, message = ask(
             self._session,
             "POST",
@@ -98,7 +100,7 @@ class GatewayEngine:
             headers={"Content-Type": "application/octet-stream"},
         )
         if answer.status_code in _IMAGE_ERRORS and message:
-            return {"detector": "", **_NO_SCORE, "error": message}
+            return {**_NO_SCORE, "error": message}
         if 400 <= answer.status_code < 500:
             raise ValueError(f"{self.url} refused the request ({answer.status_code}): {message}")
         if not answer.ok or not _NO_SCORE.keys() <= answered.keys():

@@ -21,6 +21,7 @@ from deepfake_tf.engines.tf_serving import GrpcEngine, RestEngine, ServerBusyErr
 from deepfake_tf.server.local import build_local_app
 from deepfake_tf.server.served_model import ServedModel
 from tests.images import encode, photograph
+from tests.server.grpc_server import grpc_server
 from tests.server.running import application
 from tests.server.saved_models import JPEG, write_contract_model
 
@@ -45,57 +46,8 @@ def rest_url(contract_model):
 
 @pytest.fixture(scope="module")
 def grpc_url(in_process):
-    with _grpc_server(in_process, ("deepfake",)) as url:
+    with grpc_server(in_process, ("deepfake",)) as url:
         yield url
-
-
-@contextlib.contextmanager
-def _grpc_server(in_process, names):
-    """TensorFlow Serving's gRPC API with models of these names, and its answers to what is not there."""
-    grpc = pytest.importorskip("grpc", reason="gRPC is not installed: pip install -e '.[grpc]'")
-    pytest.importorskip("tensorflow_serving", reason="it is not installed: pip install -e '.[grpc]'")
-    import tensorflow as tf
-    from tensorflow_serving.apis import (
-        get_model_status_pb2,
-        model_service_pb2_grpc,
-        predict_pb2,
-        prediction_service_pb2_grpc,
-    )
-
-    class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
-        def Predict(self, request, context):
-            spec = request.model_spec
-            if spec.name not in names:
-                context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
-            if spec.version_label not in ("", "canary"):
-                context.abort(
-                    grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {spec.version_label}"
-                )
-            images = tf.make_ndarray(request.inputs["image_bytes"]).tolist()
-            call = in_process.explain if spec.signature_name == "explain" else in_process.predict
-            answer = predict_pb2.PredictResponse()
-            for name, output in call(images).items():
-                answer.outputs[name].CopyFrom(tf.make_tensor_proto(output))
-            return answer
-
-    class Models(model_service_pb2_grpc.ModelServiceServicer):
-        def GetModelStatus(self, request, context):
-            name = request.model_spec.name
-            if name not in names:
-                context.abort(grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {name}")
-            answer = get_model_status_pb2.GetModelStatusResponse()
-            status = answer.model_version_status.add(version=1)
-            status.state = status.AVAILABLE
-            return answer
-
-    size = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(8), options=size)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"grpc://127.0.0.1:{port}"
-    server.stop(None).wait()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +60,7 @@ def _grpc_server(in_process, names):
 )
 def test_grpc_asks_the_model_for_an_images_size(in_process, names, judges):
     images = [encode(photograph(320, 240, 0), "JPEG"), encode(photograph(32, 32, 0), "JPEG"), b"text"]
-    with _grpc_server(in_process, names) as url, contextlib.closing(connect(url, label="canary")) as engine:
+    with grpc_server(in_process, names) as url, contextlib.closing(connect(url, label="canary")) as engine:
         assert engine.is_ready()
         rows = engine.predict(images)
         assert rows["detector"].tolist() == judges
@@ -142,17 +94,6 @@ def _assert_same(outputs, expected):
         np.testing.assert_array_equal(outputs[name], output, err_msg=name)
 
 
-def test_same_rows_as_in_process(engine, in_process):
-    images = [JPEG, b"", b"text", JPEG + b"more", b"huge"]
-    _assert_same(engine.predict(images), in_process.predict(images))
-
-
-def test_explain_adds_the_heat_map(engine, in_process):
-    outputs = engine.explain([JPEG])
-    _assert_same(outputs, in_process.explain([JPEG]))
-    assert outputs["heatmap"].shape == (1, 7, 7)
-
-
 def test_splits_what_is_over_the_limits(engine, in_process, monkeypatch):
     images = [JPEG + bytes([i]) for i in range(70)]
     _assert_same(engine.predict(images), in_process.predict(images))
@@ -162,11 +103,6 @@ def test_splits_what_is_over_the_limits(engine, in_process, monkeypatch):
 
 def test_message_over_grpcs_default_limit(engine):
     assert engine.predict([JPEG + bytes(6 * 2**20)])["label"].shape == (1,)
-
-
-def test_no_images(engine):
-    with pytest.raises(ValueError, match="Received: none"):
-        engine.predict([])
 
 
 def test_many_threads_share_an_engine(engine, in_process):

@@ -1,4 +1,4 @@
-"""The engines of a `.tflite` against the SavedModel, and what they say of files that are not their own."""
+"""What is the light engines' own: files that are not theirs, the known image, the command line without TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from deepfake_tf.decision.domain import Domain
 from deepfake_tf.decision.known_image import known_image
 from deepfake_tf.detectors.bundle import read_card, write_bundle
 from deepfake_tf.engines import finding
@@ -24,27 +23,8 @@ from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.finding import find_model
 from deepfake_tf.engines.litert import LiteRTEngine
 from deepfake_tf.engines.openvino import OpenVINOEngine
-from deepfake_tf.engines.saved_model import SavedModelEngine
-from deepfake_tf.export.litert import export_litert
 from tests import light_models
-from tests.images import broken_images, encode, good_images, photograph
-
-TOLERANCES = {  # of the probability and of the heat map
-    LiteRTEngine: (2e-3, 0.05),  # pixels may differ by one grey level where a value lies on the half
-    OpenVINOEngine: (2e-2, 0.15),  # the same, in bfloat16 where the processor has it: 20 layers that each keep 8 bits
-}
-EVERYWHERE = Domain(32, 32, np.zeros((2, 512), np.float32), np.eye(512, dtype=np.float32), threshold=1e6)
-
-
-@pytest.fixture(scope="module")
-def model_file(exported_model, tmp_path_factory):
-    """The float32 file of the network that `exported_model` holds."""
-    representative = np.stack([np.asarray(photograph(224, 224, seed)) for seed in range(2)])
-    folder = tmp_path_factory.mktemp("litert")
-    model, calibration = exported_model.keras_model, exported_model.calibration
-    return export_litert(
-        model, calibration, EVERYWHERE, exported_model.card, representative, folder, variants=("float32",)
-    )["float32"]
+from tests.images import encode, photograph
 
 
 @pytest.fixture(scope="module", params=[LiteRTEngine, OpenVINOEngine])
@@ -53,16 +33,16 @@ def engine_class(request):
 
 
 @pytest.fixture(scope="module")
-def engine(engine_class, model_file):
-    return engine_class(model_file)
+def engine(engine_class, exported_light_model):
+    return engine_class(exported_light_model)
 
 
 @pytest.fixture
-def copied(model_file, tmp_path):
+def copied(exported_light_model, tmp_path):
     """A copy of both files that a test may spoil."""
-    for file in (model_file, model_file.with_suffix(".json")):
+    for file in (exported_light_model, exported_light_model.with_suffix(".json")):
         shutil.copy(file, tmp_path / file.name)
-    return tmp_path / model_file.name
+    return tmp_path / exported_light_model.name
 
 
 def describe_anew(model_file, **changes) -> None:
@@ -71,37 +51,6 @@ def describe_anew(model_file, **changes) -> None:
     description["light"][0]["sha256"] = hashlib.sha256(model_file.read_bytes()).hexdigest()
     description.update(changes)
     model_file.with_suffix(".json").write_text(json.dumps(description))
-
-
-def test_answers_like_the_saved_model(engine, exported_model):
-    images = [*good_images().values(), *(image for image, _ in broken_images().values())]
-    images += [encode(photograph(32, 32, seed), "PNG") for seed in range(16)]
-    expected, actual = SavedModelEngine(exported_model.path).explain(images), engine.explain(images)
-    assert set(actual) == set(expected)
-    tolerance, heatmap_tolerance = TOLERANCES[type(engine)]
-    clear = np.abs(expected["probability"] - 0.5) > tolerance  # nearer, a rounding decides
-    for name, values in expected.items():
-        assert actual[name].dtype == values.dtype, name
-        assert actual[name].shape == values.shape, name
-        if name in ("label", "verdict", "reason", "error", "in_domain", "width", "height"):
-            assert actual[name][clear].tolist() == values[clear].tolist(), name
-    np.testing.assert_allclose(actual["probability"], expected["probability"], atol=tolerance)
-    np.testing.assert_allclose(actual["confidence"], expected["confidence"], atol=tolerance)
-    np.testing.assert_allclose(actual["heatmap"][clear], expected["heatmap"][clear], atol=heatmap_tolerance)
-
-
-def test_predict_is_explain_without_the_heatmap(engine):
-    images = [encode(photograph(32, 32), "PNG"), b"no image"]
-    predicted, explained = engine.predict(images), engine.explain(images)
-    assert set(explained) - set(predicted) == {"heatmap"}
-    for name, values in predicted.items():
-        assert values.tolist() == explained[name].tolist()
-    assert explained["heatmap"][0].max() == pytest.approx(1)
-    assert not explained["heatmap"][1].any()
-
-
-def test_an_empty_request_gives_empty_rows(engine):
-    assert {name: len(values) for name, values in engine.predict([]).items()}["label"] == 0
 
 
 def test_an_unlike_image_is_out_of_domain(copied, engine_class):
@@ -157,8 +106,8 @@ def test_a_damaged_file_is_refused(copied, engine_class):
         engine_class(copied)
 
 
-def test_the_description_states_the_logit_of_the_known_image(model_file, engine):
-    stated = json.loads(model_file.with_suffix(".json").read_text())["known_image_logit"]
+def test_the_description_states_the_logit_of_the_known_image(exported_light_model, engine):
+    stated = json.loads(exported_light_model.with_suffix(".json").read_text())["known_image_logit"]
     for count in (1, 7):
         logits = engine.predict([known_image()] * count)["logit"]
         assert logits == pytest.approx([stated] * count, abs=engine.LOGIT_TOLERANCE)
@@ -166,7 +115,7 @@ def test_the_description_states_the_logit_of_the_known_image(model_file, engine)
 
 @pytest.mark.parametrize("wrong", [1.0, np.inf, np.nan])
 @pytest.mark.parametrize("from_images", [1, 2])
-def test_an_engine_that_computes_wrongly_is_not_used(model_file, engine_class, wrong, from_images):
+def test_an_engine_that_computes_wrongly_is_not_used(exported_light_model, engine_class, wrong, from_images):
     class Faulty(engine_class):
         """As OpenVINO was seen to do: right for one image, garbage for several."""
 
@@ -176,8 +125,8 @@ def test_an_engine_that_computes_wrongly_is_not_used(model_file, engine_class, w
             return {**outputs, "logit": outputs["logit"] + error}
 
     with pytest.raises(ValueError, match=rf"{Faulty.LIBRARY} computes .*tflite wrongly .* Use another engine") as error:
-        Faulty(model_file)
-    stated = json.loads(model_file.with_suffix(".json").read_text())["known_image_logit"]
+        Faulty(exported_light_model)
+    stated = json.loads(exported_light_model.with_suffix(".json").read_text())["known_image_logit"]
     assert f"must be {stated:.4f}, at most {Faulty.LOGIT_TOLERANCE:g} off" in str(error.value)
 
 
@@ -210,10 +159,10 @@ def test_a_foreign_model_is_refused(copied, engine_class):
 
 
 @pytest.mark.parametrize("name", ["auto", "openvino"])
-def test_detector_takes_the_engine_that_the_model_is_for(name, model_file, exported_model, tmp_path):
+def test_detector_takes_the_engine_that_the_model_is_for(name, exported_light_model, exported_model, tmp_path):
     images = [encode(photograph(32, 32, seed), "PNG") for seed in range(3)] + [b"no image"]
-    light, full = Detector(model_file, engine=name), Detector(exported_model.path)
-    assert (light.model_dir, light.card) == (model_file, exported_model.card)
+    light, full = Detector(exported_light_model, engine=name), Detector(exported_model.path)
+    assert (light.model_dir, light.card) == (exported_light_model, exported_model.card)
     for here, there in zip(light.predict_iter(images, batch_size=2), full.predict_iter(images)):
         assert here.probability == pytest.approx(there.probability, abs=2e-2)
         assert (here.error, here.in_domain, here.reason) == (there.error, there.in_domain, there.reason)
@@ -225,12 +174,12 @@ def test_detector_takes_the_engine_that_the_model_is_for(name, model_file, expor
     assert "not an image" in light.predict(broken).error
 
 
-def test_the_light_engine_takes_the_file_beside_the_folder(model_file, exported_model, tmp_path, monkeypatch):
+def test_the_light_engine_takes_the_file_beside_the_folder(exported_light_model, exported_model, tmp_path, monkeypatch):
     (tmp_path / "v1.5").symlink_to(exported_model.path.parent)
     beside = tmp_path / "v1.5.tflite"
     with pytest.raises(FileNotFoundError, match=r"No LiteRT model .*v1\.5\.tflite.*--litert DIR"):
         find_model(tmp_path / "v1.5", "litert")
-    beside.symlink_to(model_file)
+    beside.symlink_to(exported_light_model)
     assert find_model(tmp_path / "v1.5", "litert") == beside
     assert find_model(tmp_path / "v1.5", "auto") == tmp_path / "v1.5" / "1"
     monkeypatch.setattr(finding, "_is_installed", lambda package: package != "tensorflow")
@@ -239,7 +188,7 @@ def test_the_light_engine_takes_the_file_beside_the_folder(model_file, exported_
         Detector(exported_model.path, engine="saved_model")
     with pytest.raises(ValueError, match="Received: engine='onnx'"):
         Detector(engine="onnx")
-    assert read_card(model_file) == exported_model.card
+    assert read_card(exported_light_model) == exported_model.card
 
 
 FULL_ONLY = ("tensorflow", "keras", "tensorflow_datasets", "scipy", "sklearn", "matplotlib", "streamlit", "fastapi")
@@ -286,12 +235,12 @@ def test_without_tensorflow_what_needs_it_names_the_remedy(exported_model, tmp_p
         )
 
 
-def test_the_command_line_takes_the_engine_named(model_file, tmp_path):
+def test_the_command_line_takes_the_engine_named(exported_light_model, tmp_path):
     photograph(32, 32).save(tmp_path / "photograph.png")
     result = run_light("predict", tmp_path, "--engine", "litert", "--model", tmp_path / "nowhere")
     assert result.returncode == 2
     assert "No LiteRT model" in result.stderr
-    result = run_light("predict", tmp_path, "--engine", "litert", "--model", model_file)
+    result = run_light("predict", tmp_path, "--engine", "litert", "--model", exported_light_model)
     assert result.returncode == 0, result.stderr
 
 

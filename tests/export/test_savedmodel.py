@@ -11,7 +11,6 @@ from deepfake_tf.contract import MAX_PIXELS
 from deepfake_tf.decision.calibration import Calibration
 from deepfake_tf.decision.domain import Domain
 from deepfake_tf.decision.known_image import known_image
-from deepfake_tf.engines.saved_model import SavedModelEngine
 from deepfake_tf.evaluation.scoring import load_scorer
 from deepfake_tf.export.savedmodel import export_recalibrated, export_savedmodel, freeze
 from deepfake_tf.export.warmup import WARMUP_FILE
@@ -221,7 +220,7 @@ def test_a_model_that_is_computed_wrongly_is_not_used(exported_model, tmp_path):
     card = json.loads(card_file.read_text())
     card["known_image_logit"] += 1
     card_file.write_text(json.dumps(card))
-    for load in (SavedModelEngine, load_scorer, lambda path: ServedModel("deepfake", {1: path})):
+    for load in (load_scorer, lambda path: ServedModel("deepfake", {1: path})):
         with pytest.raises(ValueError, match=r"TensorFlow 2\S+ computes .* wrongly on this machine and is not used"):
             load(folder)
 

@@ -17,8 +17,8 @@ from deepfake_tf.export.photograph_head import directions, head_outputs
 from deepfake_tf.export.photograph_litert import read_arrays
 from deepfake_tf.export.photograph_savedmodel import export_photograph_savedmodel
 from deepfake_tf.networks.vit_b16_inference import compute_features, float_dense
-from tests.export.photograph.conftest import BLOCKS, DECISION, random_head
-from tests.images import broken_images, encode, photograph
+from tests.images import encode, photograph
+from tests.photograph_models import BLOCKS, DECISION, random_head
 
 LOGIT_TOLERANCE = 0.05  # of int8 activations, a scale a token
 
@@ -37,49 +37,43 @@ def views():
 
 
 @pytest.fixture(scope="module")
-def expected(arrays, views):
+def expected(photograph_arrays, views):
     """In float32: features and outputs."""
-    features = compute_features(arrays, tf.constant(views), float_dense(arrays))
-    outputs = head_outputs(random_head(), DECISION, directions(random_head(), arrays), features)
+    features = compute_features(photograph_arrays, tf.constant(views), float_dense(photograph_arrays))
+    outputs = head_outputs(random_head(), DECISION, directions(random_head(), photograph_arrays), features)
     return {name: value.numpy() for name, value in {**features, **outputs}.items()}
 
 
-@pytest.fixture(scope="module")
-def saved_model(bundle, encoded, tmp_path_factory):
-    return export_photograph_savedmodel(
-        bundle, tmp_path_factory.mktemp("saved") / "photograph" / "1", encoded[:2], "float32"
-    )
-
-
-def test_the_weights_come_back_bit_by_bit(arrays, bundle):
-    found = read_arrays(bundle / "backbone.tflite")
-    assert set(found) == set(arrays)
-    for name, array in arrays.items():
+def test_the_weights_come_back_bit_by_bit(photograph_arrays, photograph_bundle):
+    found = read_arrays(photograph_bundle / "backbone.tflite")
+    assert set(found) == set(photograph_arrays)
+    for name, array in photograph_arrays.items():
         assert found[name].dtype == array.dtype, name
         np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
-def test_xnnpack_runs_the_whole_backbone(bundle):
-    interpreter = Interpreter(str(bundle / "backbone.tflite"))
+def test_xnnpack_runs_the_whole_backbone(photograph_bundle):
+    interpreter = Interpreter(str(photograph_bundle / "backbone.tflite"))
     interpreter.allocate_tensors()
     planned = interpreter._get_ops_details()  # delegates' nodes stand behind those that they took over
     assert sum(operator["op_name"] == "DELEGATE" for operator in planned) <= 2
 
 
 @pytest.mark.parametrize("library", ["litert", "openvino"])
-def test_light_engines_stay_near_float(bundle, views, expected, library):
+def test_light_engines_stay_near_float(photograph_bundle, views, expected, library):
     if library == "openvino":
         pytest.importorskip("openvino")
-    outputs = engine_class(library)(bundle, num_threads=1).run(views)
+    outputs = engine_class(library)(photograph_bundle, num_threads=1).run(views)
     assert expected["logit"].std() > 2 * LOGIT_TOLERANCE
     np.testing.assert_allclose(outputs["logit"], expected["logit"], atol=LOGIT_TOLERANCE)
     np.testing.assert_allclose(outputs["distance"], expected["distance"], atol=LOGIT_TOLERANCE)
-    np.testing.assert_allclose(outputs["probability"], 1 / (1 + np.exp(-(outputs["logit"] / 1.5 - 0.1))), atol=1e-5)
+    probability = 1 / (1 + np.exp(-(outputs["logit"] / DECISION.temperature + DECISION.intercept)))
+    np.testing.assert_allclose(outputs["probability"], probability, atol=1e-5)
     np.testing.assert_allclose(outputs["heatmap"], expected["heatmap"], atol=0.1)
 
 
-def test_features_of_the_backbone(bundle, views, expected):
-    interpreter = Interpreter(str(bundle / "backbone.tflite"))
+def test_features_of_the_backbone(photograph_bundle, views, expected):
+    interpreter = Interpreter(str(photograph_bundle / "backbone.tflite"))
     interpreter.allocate_tensors()
     features = interpreter.get_signature_runner()(pixels=views[:1])
     assert {name: values.shape for name, values in features.items()} == {
@@ -92,42 +86,26 @@ def test_features_of_the_backbone(bundle, views, expected):
     assert cosine.min() > 0.999
 
 
-def test_the_head_is_linear_and_explained_by_its_own_shares(arrays, expected):
+def test_the_head_is_linear_and_explained_by_its_own_shares(photograph_arrays, expected):
     logit = (expected["cls"] * random_head()["weight"]).sum(axis=(1, 2)) + 0.25
     np.testing.assert_allclose(expected["logit"][:, 0], logit, atol=1e-4)
     # One more unit of a patch's value in the direction of its head is worth the attention that it gets.
-    towards = directions(random_head(), arrays)
+    towards = directions(random_head(), photograph_arrays)
     features = {name: expected[name][:1] for name in ("cls", "attention", "values")}
     assert expected["heatmap"].shape == (4, 14, 14)
     assert expected["heatmap"].min() == 0
     np.testing.assert_allclose(expected["heatmap"].max(axis=(1, 2)), 1)
-    label = 1 if logit[0] / 1.5 >= 0.1 else -1
+    label = 1 if logit[0] / DECISION.temperature + DECISION.intercept >= 0 else -1
     evidence = np.einsum("bhp,bhpd,bhd->p", features["attention"][0], features["values"][0], towards.reshape(2, 12, 64))
     shown = np.maximum(label * evidence, 0) / np.maximum(label * evidence, 0).max()
     np.testing.assert_allclose(expected["heatmap"][0].ravel(), shown, atol=1e-4)
 
 
-def test_saved_model_and_light_engine_give_the_same_rows(bundle, saved_model, encoded):
-    broken = broken_images()
-    batch = [encoded[0], *(data for data, _ in broken.values()), encoded[1]]
-    full = tf.saved_model.load(str(saved_model)).signatures["explain"](image_bytes=tf.constant(batch))
-    light = engine_class("litert")(bundle).explain(batch)
-    assert set(full) == set(light)
-    for name in ("label", "verdict", "reason", "error", "in_domain", "width", "height"):
-        np.testing.assert_array_equal(np.asarray(full[name]), light[name], err_msg=name)
-    for (_, message), row in zip(broken.values(), light["error"][1:-1]):
-        assert message in row.decode()
-    np.testing.assert_allclose(full["probability"], light["probability"], atol=LOGIT_TOLERANCE / 4)
-    np.testing.assert_allclose(full["heatmap"], light["heatmap"], atol=0.1)
-    assert not np.asarray(full["heatmap"])[1:-1].any()
-    assert full["heatmap"].shape == (len(batch), 14, 14)
-
-
 @pytest.mark.parametrize("count", [0, 1, 8])
-def test_batches_of_any_size_the_tf1_way(saved_model, encoded, count):
+def test_batches_of_any_size_the_tf1_way(photograph_saved_model, encoded, count):
     """TensorFlow Serving loads graphs so."""
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
-        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(saved_model))
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(photograph_saved_model))
         signature = loaded.signature_def["serving_default"]
         outputs = {name: info.name for name, info in signature.outputs.items()}
         rows = session.run(outputs, {signature.inputs["image_bytes"].name: np.array(encoded[:count], object)})
@@ -135,8 +113,8 @@ def test_batches_of_any_size_the_tf1_way(saved_model, encoded, count):
     assert not any(rows["error"])
 
 
-def test_pixels_and_bytes_give_the_same(saved_model, encoded):
-    signatures = tf.saved_model.load(str(saved_model)).signatures
+def test_pixels_and_bytes_give_the_same(photograph_saved_model, encoded):
+    signatures = tf.saved_model.load(str(photograph_saved_model)).signatures
     pixels = np.asarray(photograph(300, 260, 0))[None]
     rows = signatures["from_pixels"](pixels=tf.constant(pixels))
     again = signatures["serving_default"](image_bytes=tf.constant(encoded[:1]))
@@ -145,22 +123,24 @@ def test_pixels_and_bytes_give_the_same(saved_model, encoded):
     assert list(empty["error"].numpy()) == [b"empty file"] * 2
 
 
-def test_bfloat16_stays_near_float(bundle, saved_model, encoded, tmp_path):
-    path = export_photograph_savedmodel(bundle, tmp_path / "1", encoded[:1], "bfloat16")
+def test_bfloat16_stays_near_float(photograph_bundle, photograph_saved_model, encoded, tmp_path):
+    path = export_photograph_savedmodel(photograph_bundle, tmp_path / "1", encoded[:1], "bfloat16")
     logits = [
         tf.saved_model.load(str(folder)).signatures["serving_default"](image_bytes=tf.constant(encoded))["logit"]
-        for folder in (path, saved_model)
+        for folder in (path, photograph_saved_model)
     ]
     np.testing.assert_allclose(*logits, atol=LOGIT_TOLERANCE)
     with pytest.raises(ValueError, match="Received: precision='int4'"):
-        export_photograph_savedmodel(bundle, tmp_path / "1", encoded[:1], "int4")
+        export_photograph_savedmodel(photograph_bundle, tmp_path / "1", encoded[:1], "int4")
     assert sorted(tmp_path.iterdir()) == [path]
 
 
-def test_a_new_head_leaves_the_backbone(bundle, tmp_path):
-    copy = shutil.copytree(bundle, tmp_path / "bundle")
+def test_a_new_head_leaves_the_backbone(photograph_bundle, tmp_path):
+    copy = shutil.copytree(photograph_bundle, tmp_path / "bundle")
     write_photograph_bundle(None, random_head(1), DECISION, {}, copy)
-    changed = {path.name for path in copy.iterdir() if path.read_bytes() != (bundle / path.name).read_bytes()}
+    changed = {
+        path.name for path in copy.iterdir() if path.read_bytes() != (photograph_bundle / path.name).read_bytes()
+    }
     assert changed == {"head.tflite", "head.npz", "detector.json"}
     engine_class("litert")(copy)
 
@@ -187,19 +167,19 @@ def test_what_training_wrote_becomes_a_bundle(tmp_path):
     assert card == trained
 
 
-def test_unusable_bundles(bundle, weights, tmp_path):
+def test_unusable_bundles(photograph_bundle, photograph_weights, tmp_path):
     with pytest.raises(FileNotFoundError, match="has no backbone.tflite yet"):
         write_photograph_bundle(None, random_head(), DECISION, {}, tmp_path)
     with pytest.raises(FileNotFoundError, match="detector.json"):
         export_photograph_savedmodel(tmp_path, tmp_path / "1", [])
-    copy = shutil.copytree(bundle, tmp_path / "copy")
+    copy = shutil.copytree(photograph_bundle, tmp_path / "copy")
     (copy / "head.tflite").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="SHA-256 differs"):
         engine_class("litert")(copy)
     (tmp_path / "other").mkdir()
     with pytest.raises(ValueError, match="is no SavedModel"):
-        export_photograph_savedmodel(bundle, tmp_path / "other", [])
-    with np.load(weights) as archive:
+        export_photograph_savedmodel(photograph_bundle, tmp_path / "other", [])
+    with np.load(photograph_weights) as archive:
         floats = {name: array.astype(np.float32) for name, array in archive.items()}
     np.savez(tmp_path / "floats.npz", **floats)
     with pytest.raises(ValueError, match="must be int8"):
