@@ -175,5 +175,5 @@ def test_a_run_exported_in_bfloat16_states_what_it_costs(write_images, tmp_path)
     assert 0 < cost["probability_difference_mean"] <= cost["probability_difference_max"] < 0.05
     assert 0.9 <= cost["same_label"] <= 1
     detector = Detector(tmp_path / "deepfake")
-    assert detector.card == json.loads(json.dumps(card))
+    assert json.loads(json.dumps(card)).items() <= detector.card.items()
     assert not any(prediction.error for prediction in detector.predict(list(examples.files[:3])))
