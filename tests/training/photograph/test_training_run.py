@@ -12,9 +12,9 @@ from deepfake_tf import Detector
 from deepfake_tf.training.photograph.features import Features, Photograph
 from deepfake_tf.training.photograph.training_run import train_photograph
 from tests.cli.running import run
-from tests.export.photograph.conftest import BLOCKS
 from tests.images import encode, photograph
 from tests.networks import reference_vit_b16 as reference
+from tests.photograph_models import BLOCKS
 
 IMAGES = 480
 
