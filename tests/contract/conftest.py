@@ -26,7 +26,7 @@ from tests.images import broken_images, encode, good_images, photograph
 from tests.server.grpc_server import grpc_server
 from tests.server.running import application
 
-PICTURES = 8
+PICTURES = 6
 IN_PROCESS = ("saved_model", "litert", "openvino")  # a fixture NAME_engine below for each
 OVER_A_SERVER = ("rest", "grpc", "gateway")
 
@@ -112,7 +112,7 @@ def pictures(case) -> list[bytes]:
 
 @pytest.fixture(scope="session")
 def images(case, pictures) -> list[bytes]:
-    """In domain and not, of every format, and broken in every way; more than a server takes at once."""
+    """The pictures, then others: not in domain, of every format, broken in every way; more than a server takes."""
     plain = [encode(Image.new("RGB", (case.side, case.side), colour), "PNG") for colour in ("red", "black", "white")]
     foreign = [encode(photograph(640, 480), "JPEG")]
     broken = [image for image, _ in broken_images().values()]
