@@ -87,8 +87,6 @@ class GatewayEngine:
         return outputs
 
     def _post(self, image: bytes, explain: bool) -> dict[str, Any]:
-        if not image:  # an upload without a body is a broken request to the gateway, and not an image
-            return {**_NO_SCORE, "error": ERROR_EMPTY}
         answer, answered, message = ask(
             self._session,
             "POST",
@@ -100,7 +98,8 @@ class GatewayEngine:
             headers={"Content-Type": "application/octet-stream"},
         )
         if answer.status_code in _IMAGE_ERRORS and message:
-            return {**_NO_SCORE, "error": message}
+            # Of an upload without a body the gateway says how to send one.
+            return {**_NO_SCORE, "error": message if image else ERROR_EMPTY}
         if 400 <= answer.status_code < 500:
             raise ValueError(f"{self.url} refused the request ({answer.status_code}): {message}")
         if not answer.ok or not _NO_SCORE.keys() <= answered.keys():

@@ -21,12 +21,12 @@ from deepfake_tf.engines.choosing import ChoosingEngine
 from deepfake_tf.engines.finding import engine_class
 from deepfake_tf.engines.tf_serving import connect
 from deepfake_tf.server.local import build_local_app
-from deepfake_tf.server.served_model import ServedModel
+from deepfake_tf.server.served_engine import ServedEngine
 from tests.images import broken_images, encode, good_images, photograph
 from tests.server.grpc_server import grpc_server
 from tests.server.running import application
 
-PICTURES = 8
+PICTURES = 6
 IN_PROCESS = ("saved_model", "litert", "openvino")  # a fixture NAME_engine below for each
 OVER_A_SERVER = ("rest", "grpc", "gateway")
 
@@ -112,7 +112,7 @@ def pictures(case) -> list[bytes]:
 
 @pytest.fixture(scope="session")
 def images(case, pictures) -> list[bytes]:
-    """In domain and not, of every format, and broken in every way; more than a server takes at once."""
+    """The pictures, then others: not in domain, of every format, broken in every way; more than a server takes."""
     plain = [encode(Image.new("RGB", (case.side, case.side), colour), "PNG") for colour in ("red", "black", "white")]
     foreign = [encode(photograph(640, 480), "JPEG")]
     broken = [image for image, _ in broken_images().values()]
@@ -178,10 +178,10 @@ def openvino_engine(detector, light_model) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def local_server(detector, saved_model):
-    """The address of the local server, with the SavedModel."""
+def local_server(detector, loaded_saved_model):
+    """The address of the local server; tests/engines/test_tf_serving.py has it load a SavedModel by itself."""
     with (
-        contextlib.closing(ServedModel(find_detector(detector).model_name, {1: saved_model})) as model,
+        contextlib.closing(ServedEngine(find_detector(detector).model_name, loaded_saved_model)) as model,
         application(build_local_app(model)) as port,
     ):
         yield f"http://127.0.0.1:{port}"

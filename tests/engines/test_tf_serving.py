@@ -94,6 +94,11 @@ def _assert_same(outputs, expected):
         np.testing.assert_array_equal(outputs[name], output, err_msg=name)
 
 
+def test_same_rows_as_in_process(engine, in_process):
+    images = [JPEG, b"", b"text", JPEG + b"more", b"huge"]
+    _assert_same(engine.predict(images), in_process.predict(images))
+
+
 def test_splits_what_is_over_the_limits(engine, in_process, monkeypatch):
     images = [JPEG + bytes([i]) for i in range(70)]
     _assert_same(engine.predict(images), in_process.predict(images))
