@@ -216,7 +216,7 @@ KILLED_PROGRAM = """
 import sys
 import keras
 from deepfake_tf.training import loop
-from tests.test_training import PLATEAU, Cut, build_tiny_network, make_examples, with_callback
+from tests.training.test_loop import PLATEAU, Cut, build_tiny_network, make_examples, with_callback
 keras.Model.fit = with_callback(Cut())
 loop.build_model = build_tiny_network
 loop.train(make_examples(24, 24), PLATEAU, sys.argv[1])
