@@ -87,7 +87,8 @@ def csv_row(cells: Iterable[Any]) -> str:
 
 def plural(count: int, noun: str) -> str:
     """`1 image`, `2 images`, `1,000 images`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
+    takes_es = noun.endswith(("s", "x", "ch", "sh")) and not noun.endswith("epoch")  # spoken with a k
+    return f"{count:,} {noun}" + ("" if count == 1 else "es" if takes_es else "s")
 
 
 def _is_unprintable(character: str) -> bool:

@@ -68,3 +68,4 @@ def test_other_cells_stay(text):
 def test_plural():
     assert [plural(count, "image") for count in (0, 1, 2, 1000)] == ["0 images", "1 image", "2 images", "1,000 images"]
     assert plural(2, "batch") == "2 batches"
+    assert plural(3, "epoch") == "3 epochs"
