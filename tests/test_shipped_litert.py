@@ -44,7 +44,7 @@ def test_the_demo_runs_on_it():
     command = [sys.executable, "-m", "deepfake_tf.cli", "demo", "--engine", "litert"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    photographs = [line for line in result.stdout.splitlines() if line.split()[0] in PHOTOGRAPHS]
+    photographs = [line for line in result.stdout.splitlines() if line.partition(" ")[0] in PHOTOGRAPHS]
     assert len(photographs) == len(PHOTOGRAPHS)
     assert not any("(" in line for line in photographs), "each gets an answer, not one in parentheses"
 

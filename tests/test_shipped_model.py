@@ -85,9 +85,10 @@ def test_demo_prints_the_samples_with_verdicts():
     assert result.returncode == 0, result.stderr
     rows = {line.split()[0]: line for line in result.stdout.splitlines() if ".jpg" in line or ".png" in line}
     assert len(rows) >= 9
-    for name, row in rows.items():
-        is_full_size = name in ("china.jpg", "flower.jpg", "grace_hopper.jpg")
-        assert "out of domain" in row or not is_full_size, row
+    for row in rows.values():  # all of them photographs
+        assert row.endswith(("likely real", "uncertain", "out of domain")), row
+    for name in ("china.jpg", "flower.jpg", "grace_hopper.jpg"):  # judged by the detector of their size
+        assert "out of domain" not in rows[name], rows[name]
     assert re.search(r"\d+ images in [\d.]+ s", result.stderr)
 
 
@@ -145,6 +146,7 @@ def test_python_command_line_and_savedmodel_give_one_probability(detector, valid
     np.testing.assert_allclose(one_by_one, from_python, atol=1e-5)
 
 
-def test_the_model_is_light_enough_for_every_clone(detector):
-    total = sum(file.stat().st_size for file in (ROOT / "saved_model").rglob("*") if file.is_file())
-    assert total < 70 * 2**20
+def test_the_models_are_light_enough_for_every_clone():
+    sizes = [file.stat().st_size for file in (ROOT / "saved_model").rglob("*") if file.is_file()]
+    assert sum(sizes) < 140e6  # of them 86 MB are the photograph detector's backbone
+    assert max(sizes) < 95e6  # GitHub refuses a file of 100 MB
