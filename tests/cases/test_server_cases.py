@@ -22,12 +22,14 @@ from deepfake_tf.cli import main
 from deepfake_tf.server import SAMPLE, request_body, slow_clients
 from deepfake_tf.server.local import build_local_app
 from deepfake_tf.server.served_model import ServedModel
+from tests.images import encode, photograph
 from tests.server import hostile_requests
 from tests.server.running import application, ask
 from tests.server.saved_models import JPEG, expected_probability, write_contract_model, write_recorded_models
 
 pytestmark = pytest.mark.cases
 
+PICTURE = encode(photograph(32, 32), "JPEG")  # a Detector reads it; for a server bytes that look like JPEG do
 CONNECTIONS = 1_030
 LOCAL_ENGINES = [("saved_model", "tensorflow"), ("litert", "ai_edge_litert"), ("openvino", "openvino")]
 URLS = ["http://127.0.0.1:9", "http://127.0.0.1:9/predict", "grpc://127.0.0.1:9"]
@@ -256,7 +258,7 @@ def _load(engine: str, package: str, contract_model) -> Detector:
     if package != "tensorflow":
         pytest.importorskip(package, reason=f"{package} is not installed")
     detector = Detector(contract_model if engine == "saved_model" else None, engine=engine)
-    detector.predict(JPEG)
+    detector.predict(PICTURE)
     return detector
 
 
@@ -292,21 +294,21 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 def test_a_detector_in_a_forked_process(contract_model, engine, package):
     detector = _load(engine, package, contract_model)
     for call in (
-        lambda: detector.predict(JPEG),
-        lambda: detector.explain([JPEG]),
-        lambda: list(detector.predict_iter([JPEG] * 100)),
+        lambda: detector.predict(PICTURE),
+        lambda: detector.explain([PICTURE]),
+        lambda: list(detector.predict_iter([PICTURE] * 100)),
     ):
         message = _in_forked_child(call)
         assert message.startswith("RuntimeError")
         assert "spawn" in message
-    assert detector.predict(JPEG).error == detector.predict([JPEG])[0].error
+    assert detector.predict(PICTURE).error == detector.predict([PICTURE])[0].error
 
 
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_new_detector_in_a_process_forked_after_tensorflow(contract_model):
     _load("saved_model", "tensorflow", contract_model)
-    assert "spawn" in _in_forked_child(lambda: Detector(contract_model).predict(JPEG))
+    assert "spawn" in _in_forked_child(lambda: Detector(contract_model).predict(PICTURE))
 
 
 @needs_fork
@@ -316,7 +318,7 @@ def test_a_client_in_a_forked_process(url):
     if url.startswith("grpc"):
         pytest.importorskip("tensorflow_serving", reason="it is not installed: pip install -e '.[grpc]'")
     detector = Detector(url=url)
-    assert "spawn" in _in_forked_child(lambda: detector.predict(JPEG))
+    assert "spawn" in _in_forked_child(lambda: detector.predict(PICTURE))
 
 
 @pytest.mark.parametrize(("engine", "package"), LOCAL_ENGINES)
@@ -334,7 +336,7 @@ def test_a_pickled_detector_is_loaded_anew(contract_model, engine, package):
 @pytest.mark.parametrize("path", ["", "/predict"])
 def test_a_pickled_client_asks_the_same_server(port, path):
     detector = pickle.loads(pickle.dumps(Detector(url=f"http://127.0.0.1:{port}{path}")))
-    assert detector.predict(JPEG).probability == pytest.approx(expected_probability(JPEG), abs=1e-6)
+    assert detector.predict(PICTURE).probability == pytest.approx(expected_probability(PICTURE), abs=1e-6)
 
 
 def test_a_pickled_grpc_client_keeps_its_address():
@@ -349,7 +351,7 @@ def test_the_models_place_is_pickled_not_the_callers_folder(contract_model, tmp_
     monkeypatch.chdir(contract_model.parent)
     pickled = pickle.dumps(Detector("1"))
     monkeypatch.chdir(tmp_path)
-    assert pickle.loads(pickled).predict(JPEG).probability == pytest.approx(expected_probability(JPEG), abs=1e-6)
+    assert pickle.loads(pickled).predict(PICTURE).probability == pytest.approx(expected_probability(PICTURE), abs=1e-6)
 
 
 def test_a_detector_travels_to_spawned_processes():
