@@ -28,5 +28,7 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     detector = load_detector(options.model, options.engine)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # short names in the table
-        paths = write_samples(".") + write_cifake_samples(".", archive)
+        paths = write_samples(".")
+        if archive:
+            paths += write_cifake_samples(".", archive)
         return print_predictions(detector, started, [str(path) for path in paths])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -52,26 +51,22 @@ def write_samples(folder: str | Path) -> list[Path]:
     return full_size + thumbnails + crops
 
 
-def write_cifake_samples(folder: str | Path, archive: str | Path | None = None) -> list[Path]:
+def write_cifake_samples(folder: str | Path, archive: str | Path) -> list[Path]:
     """Write eight images of CIFAKE, four a class, named for their class.
 
     Args:
         folder: str or Path.
-        archive: str, Path or None. CIFAKE as a file or folder. None takes what an earlier command prepared.
+        archive: str or Path. CIFAKE as a file or folder.
 
     Returns:
-        The paths; none where CIFAKE is not at hand.
+        The paths.
 
     Raises:
-        ModuleNotFoundError: an archive is given, which needs tensorflow-datasets.
+        ModuleNotFoundError: tensorflow-datasets is missing.
     """
-    if archive is None and importlib.util.find_spec("tensorflow_datasets") is None:
-        return []  # a light installation, which cannot have prepared any
-    from deepfake_tf.data.cifake import loading
+    from deepfake_tf.data.cifake.loading import load_cifake
 
-    if archive is None and not loading.is_prepared():
-        return []
-    examples = loading.load_cifake(archive)
+    examples = load_cifake(archive)
     paths = []
     for label, name in enumerate(LABEL_NAMES):
         for number, index in enumerate(np.flatnonzero(examples.labels == label)[:CIFAKE_PER_CLASS], start=1):

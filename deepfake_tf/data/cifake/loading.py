@@ -50,11 +50,6 @@ def load_cifake(archive: str | Path | None = None, data_dir: str | Path | None =
     return _read(builder)
 
 
-def is_prepared(data_dir: str | Path | None = None) -> bool:
-    """Whether `load_cifake` without an archive would find CIFAKE without downloading it."""
-    return any(_is_prepared(Builder(config=config, data_dir=data_dir)) for config in ("full", "train"))
-
-
 def _is_prepared(builder: Builder) -> bool:
     # What download_and_prepare itself goes by; builder.is_prepared() logs a warning where the answer is no.
     return Path(builder.data_dir).is_dir()
