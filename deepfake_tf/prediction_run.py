@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from deepfake_tf import provenance
+from deepfake_tf import conclusion, provenance
 from deepfake_tf.contract import is_unexpected
 from deepfake_tf.engines.detector import Detector, Prediction
 from deepfake_tf.output.row_file import RowFile
@@ -81,24 +81,25 @@ def score_into(
 
 def provenance_fields(output_format: str) -> list[str]:
     """The names of the fields that `provenance_rows` gives in a format."""
-    return ["provenance", "findings"] if output_format in _WITH_FINDINGS else ["provenance"]
+    return [*conclusion.FIELDS, "provenance", *(["findings"] if output_format in _WITH_FINDINGS else [])]
 
 
 def provenance_rows(predictions: Sequence[Prediction], output_format: str) -> list[dict[str, Any]]:
-    """What each file says of itself, a file without a score too.
+    """What each file says of itself, a file without a score too, and what follows from that and from its score.
 
     Args:
         predictions: of files, N.
         output_format: str, as of `format_predictions`.
 
     Returns:
-        N dicts: `provenance`, one line; and in JSON `findings`, JSON-able.
+        N dicts: the fields of `conclusion.FIELDS`; `provenance`, one line; and in JSON `findings`, JSON-able.
     """
     rows = []
     for prediction in predictions:
         report = provenance.inspect(prediction.file)
         verdict = prediction.verdict if prediction.in_domain else "out of domain"
-        row: dict[str, Any] = {"provenance": provenance.summarise(report, None if prediction.error else verdict)}
+        row: dict[str, Any] = dict(conclusion.conclude(prediction, report).to_row())
+        row["provenance"] = provenance.summarise(report, None if prediction.error else verdict)
         if output_format in _WITH_FINDINGS:
             row["findings"] = report.to_dict()["findings"]
         rows.append(row)

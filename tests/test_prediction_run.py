@@ -79,4 +79,5 @@ def test_provenance_adds_the_fields_that_the_row_file_was_made_with(detector, fi
     if row_format == "csv":
         lines = [row["provenance"] for row in csv.DictReader(io.StringIO(text))]
         assert "Pixels: not scored." in lines[1]  # a file without a score has its word, too
+        assert [row["conclusion"] for row in csv.DictReader(io.StringIO(text))][1] == "not_scored"
     assert text.count("provenance") >= 1

@@ -7,6 +7,7 @@ behind an address.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,8 +24,10 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from deepfake_tf import __version__
-from deepfake_tf.contract import ErrorCode, error_code
+from deepfake_tf import __version__, provenance
+from deepfake_tf.conclusion import CODES, WITNESSES
+from deepfake_tf.conclusion import conclude as conclude_from_all
+from deepfake_tf.contract import ErrorCode, Prediction, error_code
 from deepfake_tf.detectors.cifake import SPEC
 from deepfake_tf.engines.gateway import GatewayEngine
 from deepfake_tf.engines.server_requests import API_KEY_HEADER, ServerBusyError
@@ -55,6 +58,15 @@ class ScoreAnswer(BaseModel):
     reason: Annotated[str, Field(description="why the image is out of domain, or empty")]
     width: int
     height: int
+    conclusion: Annotated[
+        Literal[CODES] | None,  # type: ignore[valid-type]
+        Field(description="the answer from all witnesses: the file's own word, a watermark, and the verdict"),
+    ] = None
+    sentence: Annotated[str | None, Field(description="the conclusion in words")] = None
+    witness: Annotated[
+        Literal[WITNESSES] | None,  # type: ignore[valid-type]
+        Field(description="who decides"),
+    ] = None
     heatmap: Annotated[
         list[list[float]] | None, Field(description="Grad-CAM of the label, rows of 0..1; with explain=true")
     ] = None
@@ -137,18 +149,23 @@ def build_gateway(
     async def predict(
         request: Request,
         explain: Annotated[bool, Query(description="add the heat map")] = False,
+        conclude: Annotated[bool, Query(description="read what the file says of itself, and conclude from all")] = True,
         key: str | None = Security(key_header),
     ) -> Response:
         if not is_authorised(key, api_key):
             return _error(401, f"the header {API_KEY_HEADER} must hold this server's API key")
         try:
             async with bodies.read(request) as body:
-                outputs = await score(read_upload(body, request.headers.get("content-type", "")), explain)
+                encoded = read_upload(body, request.headers.get("content-type", ""))
+                outputs = await score(encoded, explain)
+                report = await asyncio.to_thread(provenance.inspect, encoded) if conclude else None
         except Exception as error:
             return _error(_status_of(error), str(error))
         row = {"detector": detector, **_first_row(outputs)}
         if message := row.pop("error"):
             return _error(_status_of_image(message), message)
+        if report:
+            row.update(_conclusion_of(row, report))
         return JSONResponse(row)
 
     @app.get("/healthz", response_model=HealthAnswer, responses={503: {"model": HealthAnswer}}, summary="Readiness")
@@ -215,6 +232,11 @@ def is_authorised(key: str | None, api_key: str | None) -> bool:
     Compares in constant time: how long it takes tells nothing of the key.
     """
     return not api_key or hmac.compare_digest((key or "").encode("latin-1"), api_key.encode())
+
+
+def _conclusion_of(row: dict[str, Any], report: provenance.Report) -> dict[str, str]:
+    fields = {field.name: row[field.name] for field in dataclasses.fields(Prediction) if field.name in row}
+    return conclude_from_all(Prediction(file="", error="", **fields), report).to_row()
 
 
 def _first_row(outputs: dict[str, np.ndarray]) -> dict[str, Any]:
