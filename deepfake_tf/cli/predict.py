@@ -38,7 +38,9 @@ def add(commands: Commands) -> None:
     command.add_argument("--resume", action="store_true", help="go on with --output: files that have a row are skipped")
     command.add_argument("--url", help="score there: http://HOST:8501 (REST) or grpc://HOST:8500")
     command.add_argument("--label", help="with --url: the version label, such as stable")
-    command.add_argument("--provenance", action="store_true", help="add what each file says of its own origin")
+    command.add_argument(
+        "--provenance", action="store_true", help="add what each file says of its own origin, and one answer"
+    )
     add_engine_options(command)
 
 
@@ -88,7 +90,8 @@ def print_predictions(
         paths: the files.
         output_format: str, as of `format_predictions`.
         output: str or None. The file; None: standard output.
-        with_provenance: bool. Add what each file says of its own origin; beside a table it goes to stderr.
+        with_provenance: bool. Add what each file says of its own origin, and the conclusion from all witnesses; of a
+            table, that is a column, and the file's word goes to stderr.
 
     Returns:
         The exit code.

@@ -58,6 +58,11 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
 
 
+def is_searched(file: Path) -> bool:
+    with Image.open(file) as image:
+        return watermark.MIN_PIXELS <= image.width * image.height <= watermark.MAX_PIXELS
+
+
 def squares(files: list[Path]) -> Iterator[Image.Image]:
     chance = random.Random(1)
     for file in files:
@@ -91,7 +96,7 @@ def main() -> None:
             for change, change_of in CHANGES.items():
                 answer = read(change_of(marked))
                 found[change, program] += answer is not None and answer.program == program
-    unmarked = [path for folder in options.unmarked for path in images_in(folder)]
+    unmarked = [path for folder in options.unmarked for path in images_in(folder) if is_searched(path)]
     alarms = sum(read(path.read_bytes()) is not None for path in unmarked)
     measured = {
         "photographs": len(files),
