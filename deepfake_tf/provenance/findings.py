@@ -13,8 +13,9 @@ from typing import Any
 # How much a finding weighs.
 SIGNED = "signed"  # a Content Credential, intact, by a signer on the trust list
 DECLARED = "declared"  # written there on purpose, by anybody: a prompt, a digital source type
+WATERMARK = "watermark"  # in the pixels: the invisible mark of a generator
 HINT = "hint"  # goes with such images, but is easily copied or left over: a camera's name, a program's name
-STRENGTHS = (SIGNED, DECLARED, HINT)
+STRENGTHS = (SIGNED, DECLARED, WATERMARK, HINT)
 
 # What a finding says about how the image came to be.
 GENERATED = "generated"
@@ -33,7 +34,7 @@ class Finding:
     Attributes:
         source: where it stands, such as "C2PA", "XMP", "EXIF UserComment" or "PNG text 'parameters'".
         statement: what it says, in plain words.
-        strength: "signed", "declared" or "hint".
+        strength: "signed", "declared", "watermark" or "hint".
         says: "generated", "ai_edited", "captured" or "unknown".
         raw: the value as found, cut to `RAW_CHARACTERS`, without control characters. It is not escaped:
             whoever shows it on a web page escapes it.
