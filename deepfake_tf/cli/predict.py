@@ -38,7 +38,11 @@ def add(commands: Commands) -> None:
     command.add_argument("--resume", action="store_true", help="go on with --output: files that have a row are skipped")
     command.add_argument("--url", help="score there: http://HOST:8501 (REST) or grpc://HOST:8500")
     command.add_argument("--label", help="with --url: the version label, such as stable")
-    command.add_argument("--provenance", action="store_true", help="add what each file says of its own origin")
+    command.add_argument(
+        "--provenance",
+        action="store_true",
+        help="add what each file says of its own origin, and the conclusion from both",
+    )
     add_engine_options(command)
 
 
@@ -88,7 +92,8 @@ def print_predictions(
         paths: the files.
         output_format: str, as of `format_predictions`.
         output: str or None. The file; None: standard output.
-        with_provenance: bool. Add what each file says of its own origin; beside a table it goes to stderr.
+        with_provenance: bool. Add what each file says of its own origin, which beside a table goes to stderr, and the
+            conclusion from both.
 
     Returns:
         The exit code.
@@ -98,7 +103,7 @@ def print_predictions(
 
     loaded = time.monotonic()
     predictions = score(detector, paths)
-    evidence = provenance_rows(predictions, output_format) if with_provenance else None
+    evidence = provenance_rows(predictions, output_format, detector.cards) if with_provenance else None
     text = format_predictions(predictions, output_format, evidence)
     if output:
         write_whole(output, text)
