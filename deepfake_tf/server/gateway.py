@@ -24,11 +24,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from deepfake_tf import __version__
-from deepfake_tf.contract import ErrorCode, error_code
+from deepfake_tf.conclusion import conclude
+from deepfake_tf.contract import ErrorCode, Prediction, error_code
 from deepfake_tf.detectors.cifake import SPEC
 from deepfake_tf.engines.gateway import GatewayEngine
 from deepfake_tf.engines.server_requests import API_KEY_HEADER, ServerBusyError
 from deepfake_tf.engines.tf_serving import GrpcEngine, RestEngine, ServerEngine
+from deepfake_tf.provenance import inspect
 from deepfake_tf.server.batching import Overloaded
 from deepfake_tf.server.description import describe
 from deepfake_tf.server.request_body import BodyError, BodyReader
@@ -57,6 +59,12 @@ class ScoreAnswer(BaseModel):
     height: int
     heatmap: Annotated[
         list[list[float]] | None, Field(description="Grad-CAM of the label, rows of 0..1; with explain=true")
+    ] = None
+    conclusion: Annotated[str | None, Field(description="from file and pixels, a code; with provenance=true")] = None
+    sentence: Annotated[str | None, Field(description="the conclusion for a person; with provenance=true")] = None
+    witness: Annotated[str | None, Field(description="what the conclusion rests on; with provenance=true")] = None
+    findings: Annotated[
+        list[dict[str, Any]] | None, Field(description="what the file says of its own origin; with provenance=true")
     ] = None
 
 
@@ -137,18 +145,24 @@ def build_gateway(
     async def predict(
         request: Request,
         explain: Annotated[bool, Query(description="add the heat map")] = False,
+        provenance: Annotated[bool, Query(description="add what the file says, and the conclusion")] = False,
         key: str | None = Security(key_header),
     ) -> Response:
         if not is_authorised(key, api_key):
             return _error(401, f"the header {API_KEY_HEADER} must hold this server's API key")
         try:
             async with bodies.read(request) as body:
-                outputs = await score(read_upload(body, request.headers.get("content-type", "")), explain)
+                encoded = read_upload(body, request.headers.get("content-type", ""))
+                outputs = await score(encoded, explain)
+                report = await asyncio.to_thread(inspect, encoded) if provenance else None
         except Exception as error:
             return _error(_status_of(error), str(error))
         row = {"detector": detector, **_first_row(outputs)}
         if message := row.pop("error"):
             return _error(_status_of_image(message), message)
+        if report is not None:
+            judged = Prediction(file="", error="", **{name: value for name, value in row.items() if name != "heatmap"})
+            row |= {**conclude(judged, report).to_row(), "findings": report.to_dict()["findings"]}
         return JSONResponse(row)
 
     @app.get("/healthz", response_model=HealthAnswer, responses={503: {"model": HealthAnswer}}, summary="Readiness")

@@ -18,16 +18,17 @@ def test_inspect_and_provenance_report_what_a_file_says(tmp_path, exported_model
     assert "says that it was generated" in result.stderr
     assert "Pixels:" in result.stderr
     assert result.stdout.splitlines()[0].split()[-1] == "conclusion"
-    assert result.stdout.splitlines()[1].endswith("The file says that AI generated it")
     (tmp_path / "broken.png").write_bytes((tmp_path / "generated.png").read_bytes()[:-60])
     files = [tmp_path / name for name in ("generated.png", "broken.png")]
     options = ("--provenance", "--format", "json", "--model", exported_model.path)
     scored, broken = json.loads(run("predict", *files, *options).stdout)
     assert "says that it was generated" in scored["provenance"]
     assert [finding["says"] for finding in scored["findings"]] == ["generated"]
-    for row in (scored, broken):  # a file without a score still has its word
-        assert (row["conclusion"], row["witness"]) == ("declared_generated", "declaration")
-        assert row["sentence"] == "The file says that AI generated it"
+    code = {"likely real": "conflict_generated_claim"}.get(scored["verdict"], "declared_generated")
+    assert (scored["conclusion"], scored["witness"]) == (code, "declaration")
+    assert result.stdout.splitlines()[1].endswith(scored["sentence"])
+    # A file without a score still has its word.
+    assert (broken["conclusion"], broken["sentence"]) == ("declared_generated", "The file says that AI generated it")
     assert broken["error"]
     assert "says that it was generated" in broken["provenance"]
     assert broken["provenance"].endswith("Pixels: not scored.")

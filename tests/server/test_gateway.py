@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import tempfile
 import threading
@@ -10,6 +11,7 @@ import threading
 import numpy as np
 import pytest
 import requests
+from PIL import Image
 
 from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.tf_serving import RestEngine, connect
@@ -22,6 +24,7 @@ from tests.images import encode, photograph
 from tests.server.running import application
 from tests.server.saved_models import JPEG, expected_probability
 
+GENERATOR_PARAMETERS = "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Model: sd15"
 KEY = "a key, not in ASCII: schlüssel"
 
 
@@ -89,6 +92,21 @@ def test_ways_to_send_an_image(url, body, headers):
         "detector",
     }
     assert score["detector"] == "cifake"
+
+
+def test_provenance_adds_the_conclusion_and_what_the_file_says(url):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + GENERATOR_PARAMETERS.encode("utf-16-be")  # the user's comment
+    buffer = io.BytesIO()
+    photograph(32, 32).save(buffer, "JPEG", exif=exif)
+    plain = requests.post(f"{url}/predict", data=buffer.getvalue(), timeout=30).json()
+    answer = requests.post(f"{url}/predict?provenance=true&explain=true", data=buffer.getvalue(), timeout=30).json()
+    code = {"likely real": "conflict_generated_claim"}.get(answer["verdict"], "declared_generated")
+    assert (answer["conclusion"], answer["witness"]) == (code, "declaration")
+    assert answer["sentence"]
+    assert [finding["says"] for finding in answer["findings"]] == ["generated"]
+    assert answer.keys() - plain.keys() == {"conclusion", "sentence", "witness", "findings", "heatmap"}
+    assert answer["probability"] == plain["probability"]
 
 
 def test_explain_adds_the_heat_map(url):
