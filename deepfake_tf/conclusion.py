@@ -188,7 +188,7 @@ _TEXTS = {
     "uncertain": _Text(
         UNKNOWN,
         "No clear answer: the model cannot tell",
-        "This clears the picture as little as it accuses it: most generated pictures end here, and many photographs.",
+        "This clears the picture as little as it accuses it.",
         _ASK_FOR_ORIGINAL,
     ),
     "out_of_domain": _Text(
@@ -230,6 +230,7 @@ _TEXTS = {
     ),
 }
 CODES = tuple(_TEXTS)
+ANSWERS = {code: (text.side, text.sentence) for code, text in _TEXTS.items()}
 
 
 def conclude(prediction: Prediction, report: Report | None = None, card: Mapping[str, Any] | None = None) -> Conclusion:
@@ -366,10 +367,9 @@ def _meaning(code: str, decider: Finding | None, verdict: str, prediction: Predi
 
 
 def _certainty(code: str, witness: str, prediction: Prediction, card: Mapping[str, Any]) -> str:
-    if code in ("likely_generated", "likely_real"):
-        return " ".join(filter(None, (_rated_alike(prediction), _measured(code, card))))
-    if code == "uncertain":
-        return _leaning(prediction)
+    if code in ("likely_generated", "likely_real", "uncertain"):
+        rated = _leaning(prediction) if code == "uncertain" else _rated_alike(prediction)
+        return " ".join(filter(None, (rated, _measured(code, card))))
     if code == "conflict_generated_claim":
         return _measured("likely_real", card)
     if prediction.verdict == VERDICT_GENERATED and code.startswith("conflict_"):
@@ -390,7 +390,7 @@ def _rated_alike(prediction: Prediction) -> str:
     share = prediction.probability if is_generated else 1 - prediction.probability
     count = "more than 99" if share > 0.99 else f"about {round(100 * share)}"
     kind = "generated" if is_generated else "photographs"
-    return f"Of 100 pictures that the model rates like this one, {count} are {kind}, if half of all are."
+    return f"Of 100 pictures that the model rates like this one, {count} are {kind}, if both are equally common."
 
 
 def _leaning(prediction: Prediction) -> str:
@@ -406,23 +406,21 @@ def _leaning(prediction: Prediction) -> str:
 
 
 def _measured(code: str, card: Mapping[str, Any]) -> str:
-    """How often the verdict is wrong, by the card of the detector; empty where the card does not say."""
-    out_of_fold = card.get("out_of_fold", {})
-    if code == "likely_generated" and "real" in out_of_fold:
-        wrong, found = out_of_fold["real"][code], out_of_fold["generated"][code]
-        return (
-            f"In its test it took {_of_many(wrong)} photographs for generated, and recognised {_of_many(found)} "
-            "generated pictures."
-        )
-    if code == "likely_real" and "generated" in out_of_fold:
-        wrong, found = out_of_fold["generated"][code], out_of_fold["real"][code]
-        return (
-            f"In its test it took {_of_many(wrong)} generated pictures for photographs, and recognised "
-            f"{_of_many(found)} photographs."
-        )
-    if accuracy := card.get("decision", {}).get("validation_accuracy_outside_band"):
-        return f"In its test {_of_many(1 - accuracy)} verdicts were wrong."
-    return ""
+    """How often the verdict is wrong, or left open, by the card of the detector; empty where the card does not say."""
+    decision, out_of_fold = card.get("decision", {}), card.get("out_of_fold", {})
+    if {"real", "generated"} <= set(out_of_fold):
+        real, generated = (_of_many(out_of_fold[kind][code]) for kind in ("real", "generated"))
+        words = {
+            "likely_generated": f"took {real} photographs for generated, and recognised {generated} generated pictures",
+            "likely_real": f"took {generated} generated pictures for photographs, and recognised {real} photographs",
+            "uncertain": f"left {generated} generated pictures open, and {real} photographs",
+        }[code]
+        return f"In its test it {words}."
+    if code == "uncertain":
+        share = decision.get("validation_share_in_band")
+        return f"In its test it left {_of_many(share)} pictures open." if share else ""
+    accuracy = decision.get("validation_accuracy_outside_band")
+    return f"In its test {_of_many(1 - accuracy)} verdicts were wrong." if accuracy else ""
 
 
 def _of_many(share: float) -> str:

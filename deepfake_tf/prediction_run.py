@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from deepfake_tf import provenance
-from deepfake_tf.conclusion import FIELDS as CONCLUSION_FIELDS
-from deepfake_tf.conclusion import conclude
+from deepfake_tf import conclusion, provenance
 from deepfake_tf.contract import is_unexpected
 from deepfake_tf.engines.detector import Detector, Prediction
 from deepfake_tf.output.row_file import RowFile
@@ -68,7 +66,7 @@ def score_into(
         try:
             with progress_bar(len(left), "scoring", "image") as bar:
                 while batch := list(itertools.islice(predictions, ROWS_AT_ONCE)):
-                    evidence = provenance_rows(batch, row_format, detector.cards) if with_provenance else None
+                    evidence = provenance_rows(batch, row_format) if with_provenance else None
                     rows.write(format_predictions(batch, row_format, evidence))
                     has_failures |= has_errors(batch)
                     errors += filter(is_unexpected, (prediction.error for prediction in batch))
@@ -83,32 +81,25 @@ def score_into(
 
 def provenance_fields(output_format: str) -> list[str]:
     """The names of the fields that `provenance_rows` gives in a format."""
-    findings = ["findings"] if output_format in _WITH_FINDINGS else []
-    return [*CONCLUSION_FIELDS, "provenance", *findings]
+    return [*conclusion.FIELDS, "provenance", *(["findings"] if output_format in _WITH_FINDINGS else [])]
 
 
-def provenance_rows(
-    predictions: Sequence[Prediction], output_format: str, cards: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """What each file says of itself, and what follows from that and its score; of a file without a score too.
+def provenance_rows(predictions: Sequence[Prediction], output_format: str) -> list[dict[str, Any]]:
+    """What each file says of itself, a file without a score too, and what follows from that and from its score.
 
     Args:
         predictions: of files, N.
         output_format: str, as of `format_predictions`.
-        cards: as `Detector.cards`.
 
     Returns:
-        N dicts: `conclusion`, `sentence` and `witness`, see `conclusion.Conclusion`; `provenance`, one line; and in
-        JSON `findings`, JSON-able.
+        N dicts: the fields of `conclusion.FIELDS`; `provenance`, one line; and in JSON `findings`, JSON-able.
     """
     rows = []
     for prediction in predictions:
         report = provenance.inspect(prediction.file)
         verdict = prediction.verdict if prediction.in_domain else "out of domain"
-        row: dict[str, Any] = {
-            **conclude(prediction, report, cards.get(prediction.detector)).to_row(),
-            "provenance": provenance.summarise(report, None if prediction.error else verdict),
-        }
+        row: dict[str, Any] = dict(conclusion.conclude(prediction, report).to_row())
+        row["provenance"] = provenance.summarise(report, None if prediction.error else verdict)
         if output_format in _WITH_FINDINGS:
             row["findings"] = report.to_dict()["findings"]
         rows.append(row)

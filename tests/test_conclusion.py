@@ -177,8 +177,8 @@ def test_a_real_file_with_parameters_of_a_generator():
 def test_the_figures_are_those_of_the_card():
     card = {
         "out_of_fold": {
-            "real": {"likely_generated": 0.012, "likely_real": 0.41},
-            "generated": {"likely_generated": 0.33, "likely_real": 0.004},
+            "real": {"likely_generated": 0.012, "likely_real": 0.41, "uncertain": 0.578},
+            "generated": {"likely_generated": 0.33, "likely_real": 0.004, "uncertain": 0.666},
         }
     }
     generated = conclude(PREDICTIONS["generated"], card=card)
@@ -187,6 +187,8 @@ def test_the_figures_are_those_of_the_card():
     real = conclude(PREDICTIONS["real"], card=card)
     assert "about 90 are photographs" in real.certainty
     assert "took 4 of 1,000 generated pictures for photographs, and recognised 41 of 100" in real.certainty
+    open_answer = conclude(PREDICTIONS["uncertain"], card=card).certainty
+    assert "left 67 of 100 generated pictures open, and 58 of 100 photographs" in open_answer
     conflict = conclude(PREDICTIONS["real"], report_of("prompt"), card)
     assert "4 of 1,000 generated pictures" in conflict.explanation
     conflict = conclude(PREDICTIONS["generated"], report_of("signed captured"), card)
@@ -198,7 +200,7 @@ def test_the_figures_are_those_of_the_card():
 
 def test_cards_that_ship_have_figures_for_each_verdict():
     for model in find_models(engine="auto").values():
-        for verdict in ("generated", "real"):
+        for verdict in ("generated", "real", "uncertain"):
             assert "In its test" in conclude(PREDICTIONS[verdict], card=read_card(model)).certainty
 
 

@@ -74,11 +74,10 @@ def test_provenance_adds_the_fields_that_the_row_file_was_made_with(detector, fi
     fields = provenance_fields(row_format)
     rows = RowFile(tmp_path / "rows", row_format, more=fields)
     score_into(rows, detector, files[6:9], row_format, with_provenance=True)
-    assert [list(row) for row in provenance_rows(score(detector, files[6:9]), row_format, detector.cards)] == [
-        fields
-    ] * 3
+    assert [list(row) for row in provenance_rows(score(detector, files[6:9]), row_format)] == [fields] * 3
     text = (tmp_path / "rows").read_text()
     if row_format == "csv":
         lines = [row["provenance"] for row in csv.DictReader(io.StringIO(text))]
         assert "Pixels: not scored." in lines[1]  # a file without a score has its word, too
+        assert [row["conclusion"] for row in csv.DictReader(io.StringIO(text))][1] == "not_scored"
     assert text.count("provenance") >= 1

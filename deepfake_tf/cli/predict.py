@@ -39,9 +39,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--url", help="score there: http://HOST:8501 (REST) or grpc://HOST:8500")
     command.add_argument("--label", help="with --url: the version label, such as stable")
     command.add_argument(
-        "--provenance",
-        action="store_true",
-        help="add what each file says of its own origin, and the conclusion from both",
+        "--provenance", action="store_true", help="add what each file says of its own origin, and one answer"
     )
     add_engine_options(command)
 
@@ -92,8 +90,8 @@ def print_predictions(
         paths: the files.
         output_format: str, as of `format_predictions`.
         output: str or None. The file; None: standard output.
-        with_provenance: bool. Add what each file says of its own origin, which beside a table goes to stderr, and the
-            conclusion from both.
+        with_provenance: bool. Add what each file says of its own origin, and the conclusion from all witnesses; of a
+            table, that is a column, and the file's word goes to stderr.
 
     Returns:
         The exit code.
@@ -103,7 +101,7 @@ def print_predictions(
 
     loaded = time.monotonic()
     predictions = score(detector, paths)
-    evidence = provenance_rows(predictions, output_format, detector.cards) if with_provenance else None
+    evidence = provenance_rows(predictions, output_format) if with_provenance else None
     text = format_predictions(predictions, output_format, evidence)
     if output:
         write_whole(output, text)

@@ -33,7 +33,7 @@ from deepfake_tf.reading.files import read_file, reason_of, too_large
 if TYPE_CHECKING:
     import PIL.Image
 
-    from deepfake_tf import provenance
+    from deepfake_tf import conclusion, provenance
 
     Image = str | os.PathLike[str] | bytes | BinaryIO | PIL.Image.Image | np.ndarray
 
@@ -181,6 +181,18 @@ class Detector:
         from deepfake_tf import provenance
 
         return provenance.inspect(image, **options)
+
+    def conclude(self, image: str | Path | bytes, **options: Any) -> conclusion.Conclusion:
+        """The one answer from all witnesses: the file's own word, the mark in its pixels, and the verdict.
+
+        Args:
+            image: a path, or the encoded image.
+            options: as of `deepfake_tf.provenance.inspect`.
+        """
+        from deepfake_tf import conclusion
+
+        prediction = self.predict(image)
+        return conclusion.conclude(prediction, self.inspect(image, **options), self.cards.get(prediction.detector))
 
     def _run(self, images, batch_size: int, explain: bool):
         """Yields, a batch at a time: the engine's arrays, and (file, error) of each image."""

@@ -94,7 +94,8 @@ class GatewayEngine:
             self.url,
             self._timeout_seconds,
             data=image,
-            params={"explain": "true"} if explain else None,
+            # Who has the file concludes from it: what is sent may be without its metadata.
+            params={"conclude": "false", **({"explain": "true"} if explain else {})},
             headers={"Content-Type": "application/octet-stream"},
         )
         if answer.status_code in _IMAGE_ERRORS and message:

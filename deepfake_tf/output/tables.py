@@ -22,8 +22,8 @@ def format_predictions(
         predictions: a sequence of Prediction.
         output_format: "table" for people; "json" (an array), "jsonl" (a row a line) or "csv" for programs. There, a
             file's name is as `text.as_utf8` writes it.
-        more: further fields of each row, the same in all of them; of these the table shows `sentence` alone, as the
-            conclusion. Default: none.
+        more: further fields of each row, the same in all of them; of these the table shows `sentence` alone, under
+            "conclusion". Default: none.
     """
     extras = more or [{}] * len(predictions)
     rows = [
@@ -37,7 +37,7 @@ def format_predictions(
     if output_format == "csv":
         columns = csv_columns(more[0] if more else ())
         return format_csv([columns, *([row[column] for column in columns] for row in rows)])
-    return _format_table(predictions, [str(extra["sentence"]) for extra in extras if "sentence" in extra])
+    return _format_table(predictions, [row["sentence"] for row in extras] if more and "sentence" in more[0] else None)
 
 
 def csv_columns(more: Iterable[str] = ()) -> list[str]:
@@ -45,7 +45,7 @@ def csv_columns(more: Iterable[str] = ()) -> list[str]:
     return [*_FIELDS, *more]
 
 
-def _format_table(predictions: Sequence[Prediction], conclusions: Sequence[str]) -> str:
+def _format_table(predictions: Sequence[Prediction], conclusions: Sequence[str] | None) -> str:
     rows: list[tuple[str, ...]] = [("file", "size", "label", "confidence", "verdict")]
     for prediction in predictions:
         size = f"{prediction.width} x {prediction.height}" if prediction.width else "-"
@@ -57,8 +57,8 @@ def _format_table(predictions: Sequence[Prediction], conclusions: Sequence[str])
         if not prediction.in_domain:
             label, confidence, verdict = f"({label})", f"({confidence})", f"{verdict} (out of domain)"
         rows.append((printable(prediction.file), size, label, confidence, verdict))
-    if conclusions:
-        rows = [(*row, end) for row, end in zip(rows, ["conclusion", *conclusions], strict=True)]
+    if conclusions is not None:
+        rows = [(*row, last) for row, last in zip(rows, ("conclusion", *conclusions), strict=True)]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     if reasons := sorted({_general(prediction.reason) for prediction in predictions if prediction.reason}):

@@ -1,9 +1,9 @@
-"""What files say of their own origin: Content Credentials, XMP, IPTC, EXIF and generators' own metadata.
+"""What files say of their own origin: Content Credentials, XMP, IPTC, EXIF, generators' own metadata and watermark.
 
     from deepfake_tf.provenance import inspect
     print(inspect("photo.jpg").summary)
 
-It needs neither TensorFlow nor Pillow, and c2pa-python only to check Content Credentials.
+It needs no TensorFlow, and c2pa-python only to check Content Credentials.
 """
 
 from deepfake_tf.provenance.findings import Finding, Report

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from deepfake_tf.contract import LABEL_NAMES, unexpected
-from deepfake_tf.provenance import content_credentials
+from deepfake_tf.contract import LABEL_NAMES, MAX_FILE_BYTES, unexpected
+from deepfake_tf.provenance import content_credentials, watermark
 from deepfake_tf.provenance.containers import MAX_CREDENTIAL_BYTES, read_metadata
 from deepfake_tf.provenance.findings import (
     AI_EDITED,
@@ -19,12 +19,14 @@ from deepfake_tf.provenance.findings import (
     ORIGINS,
     STRENGTHS,
     UNKNOWN,
+    WATERMARK,
     Finding,
     Report,
     clean,
 )
 from deepfake_tf.provenance.interpretation import findings_of
 from deepfake_tf.provenance.metadata import Metadata
+from deepfake_tf.reading.pictures import open_image
 from deepfake_tf.text import plural, printable
 
 if TYPE_CHECKING:
@@ -42,8 +44,9 @@ def inspect(
     trust_list: str | Path | None = None,
     fetch_remote: bool = False,
     check_credentials: bool = True,
+    check_watermark: bool = True,
 ) -> Report:
-    """What a file says of its own origin, from its metadata alone; no pixel is decoded.
+    """What a file says of its own origin: its metadata, and the watermark of generators in its pixels.
 
     Args:
         source: a path, or the encoded image.
@@ -52,6 +55,8 @@ def inspect(
         fetch_remote: whether Content Credentials that the file only links to are fetched.
         check_credentials: whether Content Credentials are checked, for which the whole file is read and hashed,
             or only looked at.
+        check_watermark: whether the pixels are decoded and searched for a generator's watermark; see `watermark`.
+            Without it, no pixel is decoded.
 
     Returns:
         The report. A file that cannot be read gives one with `error`; broken metadata gives both an error and
@@ -66,6 +71,8 @@ def inspect(
         with _opened(source) as stream:
             metadata, findings = _read(stream)
             findings += _credential_findings(stream, metadata, trust_list, fetch_remote, check_credentials)
+            if check_watermark:
+                findings += _watermark_findings(stream, metadata)
     except content_credentials.TrustListError:  # the caller's mistake
         raise
     except Exception as failure:  # OSErrors, and whatever a parser stumbles over: one file must not end a run of many
@@ -127,7 +134,8 @@ def evidence_share(
     for file, label in zip(files, labels):
         class_name = LABEL_NAMES[int(label)]
         totals[class_name] += 1
-        for origin in {finding.says for finding in inspect(file, check_credentials=False).findings} - {UNKNOWN}:
+        report = inspect(file, check_credentials=False, check_watermark=False)
+        for origin in {finding.says for finding in report.findings} - {UNKNOWN}:
             counts[class_name][origin] += 1
     return {
         class_name: {origin: count / max(totals[class_name], 1) for origin, count in row.items()}
@@ -186,6 +194,25 @@ def _credential_findings(
     return [content_credentials.remote_finding(link)]
 
 
+def _watermark_findings(stream: BinaryIO, metadata: Metadata) -> list[Finding]:
+    if not watermark.MIN_PIXELS <= metadata.width * metadata.height <= watermark.MAX_PIXELS:
+        return []
+    stream.seek(0)
+    encoded = stream.read(MAX_FILE_BYTES + 1)
+    if len(encoded) > MAX_FILE_BYTES:
+        return []
+    try:
+        with open_image(encoded) as image:
+            found = watermark.find_watermark(image)
+    except Exception:  # decoders of damaged files raise whatever they stumble over; what cannot be seen has no mark
+        return []
+    if found is None:
+        return []
+    statement = f"The pixels carry the invisible mark that the reference programs of {found.program} write."
+    bits = f"{found.matching} of {found.bits} bits"
+    return [Finding("watermark", statement, WATERMARK, GENERATED, bits)]
+
+
 def _weight(finding: Finding) -> tuple[int, int, bool]:
     """Strong before weak, telling before silent, and a credential before its claim."""
     return STRENGTHS.index(finding.strength), ORIGINS.index(finding.says), finding.source != "C2PA"
@@ -203,6 +230,8 @@ def _summary(findings: Sequence[Finding]) -> str:
             sentences.append(f"The file {finding.statement[0].lower()}{finding.statement[1:]}")
             if finding.strength == HINT:  # broken or unchecked, so that other evidence of the same still counts
                 continue
+        elif finding.strength == WATERMARK:
+            sentences.append(finding.statement)
         elif finding.says not in told and finding.source != "C2PA claim":
             verb = "hints" if finding.strength == HINT else "says"
             also = "also " if sentences else ""

@@ -7,6 +7,7 @@ behind an address.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,14 +24,14 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from deepfake_tf import __version__
-from deepfake_tf.conclusion import conclude
+from deepfake_tf import __version__, provenance
+from deepfake_tf.conclusion import CODES, WITNESSES
+from deepfake_tf.conclusion import conclude as conclude_from_all
 from deepfake_tf.contract import ErrorCode, Prediction, error_code
 from deepfake_tf.detectors.cifake import SPEC
 from deepfake_tf.engines.gateway import GatewayEngine
 from deepfake_tf.engines.server_requests import API_KEY_HEADER, ServerBusyError
 from deepfake_tf.engines.tf_serving import GrpcEngine, RestEngine, ServerEngine
-from deepfake_tf.provenance import inspect
 from deepfake_tf.server.batching import Overloaded
 from deepfake_tf.server.description import describe
 from deepfake_tf.server.request_body import BodyError, BodyReader
@@ -57,14 +58,17 @@ class ScoreAnswer(BaseModel):
     reason: Annotated[str, Field(description="why the image is out of domain, or empty")]
     width: int
     height: int
+    conclusion: Annotated[
+        Literal[CODES] | None,  # type: ignore[valid-type]
+        Field(description="the answer from all witnesses: the file's own word, a watermark, and the verdict"),
+    ] = None
+    sentence: Annotated[str | None, Field(description="the conclusion in words")] = None
+    witness: Annotated[
+        Literal[WITNESSES] | None,  # type: ignore[valid-type]
+        Field(description="who decides"),
+    ] = None
     heatmap: Annotated[
         list[list[float]] | None, Field(description="Grad-CAM of the label, rows of 0..1; with explain=true")
-    ] = None
-    conclusion: Annotated[str | None, Field(description="from file and pixels, a code; with provenance=true")] = None
-    sentence: Annotated[str | None, Field(description="the conclusion for a person; with provenance=true")] = None
-    witness: Annotated[str | None, Field(description="what the conclusion rests on; with provenance=true")] = None
-    findings: Annotated[
-        list[dict[str, Any]] | None, Field(description="what the file says of its own origin; with provenance=true")
     ] = None
 
 
@@ -145,7 +149,7 @@ def build_gateway(
     async def predict(
         request: Request,
         explain: Annotated[bool, Query(description="add the heat map")] = False,
-        provenance: Annotated[bool, Query(description="add what the file says, and the conclusion")] = False,
+        conclude: Annotated[bool, Query(description="read what the file says of itself, and conclude from all")] = True,
         key: str | None = Security(key_header),
     ) -> Response:
         if not is_authorised(key, api_key):
@@ -154,15 +158,14 @@ def build_gateway(
             async with bodies.read(request) as body:
                 encoded = read_upload(body, request.headers.get("content-type", ""))
                 outputs = await score(encoded, explain)
-                report = await asyncio.to_thread(inspect, encoded) if provenance else None
+                report = await asyncio.to_thread(provenance.inspect, encoded) if conclude else None
         except Exception as error:
             return _error(_status_of(error), str(error))
         row = {"detector": detector, **_first_row(outputs)}
         if message := row.pop("error"):
             return _error(_status_of_image(message), message)
-        if report is not None:
-            judged = Prediction(file="", error="", **{name: value for name, value in row.items() if name != "heatmap"})
-            row |= {**conclude(judged, report).to_row(), "findings": report.to_dict()["findings"]}
+        if report:
+            row.update(_conclusion_of(row, report))
         return JSONResponse(row)
 
     @app.get("/healthz", response_model=HealthAnswer, responses={503: {"model": HealthAnswer}}, summary="Readiness")
@@ -229,6 +232,11 @@ def is_authorised(key: str | None, api_key: str | None) -> bool:
     Compares in constant time: how long it takes tells nothing of the key.
     """
     return not api_key or hmac.compare_digest((key or "").encode("latin-1"), api_key.encode())
+
+
+def _conclusion_of(row: dict[str, Any], report: provenance.Report) -> dict[str, str]:
+    fields = {field.name: row[field.name] for field in dataclasses.fields(Prediction) if field.name in row}
+    return conclude_from_all(Prediction(file="", error="", **fields), report).to_row()
 
 
 def _first_row(outputs: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -17,18 +17,17 @@ def test_inspect_and_provenance_report_what_a_file_says(tmp_path, exported_model
     result = run("predict", tmp_path / "generated.png", "--provenance", "--model", exported_model.path)
     assert "says that it was generated" in result.stderr
     assert "Pixels:" in result.stderr
-    assert result.stdout.splitlines()[0].split()[-1] == "conclusion"
+    header, row = result.stdout.splitlines()[:2]
     (tmp_path / "broken.png").write_bytes((tmp_path / "generated.png").read_bytes()[:-60])
     files = [tmp_path / name for name in ("generated.png", "broken.png")]
     options = ("--provenance", "--format", "json", "--model", exported_model.path)
     scored, broken = json.loads(run("predict", *files, *options).stdout)
     assert "says that it was generated" in scored["provenance"]
     assert [finding["says"] for finding in scored["findings"]] == ["generated"]
-    code = {"likely real": "conflict_generated_claim"}.get(scored["verdict"], "declared_generated")
-    assert (scored["conclusion"], scored["witness"]) == (code, "declaration")
-    assert result.stdout.splitlines()[1].endswith(scored["sentence"])
-    # A file without a score still has its word.
-    assert (broken["conclusion"], broken["sentence"]) == ("declared_generated", "The file says that AI generated it")
+    assert header.endswith("conclusion")
+    assert row.endswith(scored["sentence"])
+    assert scored["witness"] == broken["witness"] == "declaration"
+    assert broken["conclusion"] == "declared_generated"
     assert broken["error"]
-    assert "says that it was generated" in broken["provenance"]
+    assert "says that it was generated" in broken["provenance"]  # a file without a score still has its word
     assert broken["provenance"].endswith("Pixels: not scored.")

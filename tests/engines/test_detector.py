@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 
 from deepfake_tf import Detector, Prediction
+from deepfake_tf.conclusion import conclude
+from deepfake_tf.shipped import shipped_folder
 from tests.images import broken_images, encode, good_images, photograph
+from tests.provenance.metadata_files import PARAMETERS, png_with
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,19 @@ def test_explain_adds_a_heatmap(detector):
     assert 0.0 <= explanation.heatmap.min() <= explanation.heatmap.max() <= 1.0
     assert explanation.prediction.error == ""
     assert "not an image" in broken.prediction.error
+
+
+def test_one_answer_from_file_and_pixels(tmp_path):
+    content = png_with(parameters=PARAMETERS)
+    (tmp_path / "a.png").write_bytes(content)
+    detector = Detector(shipped_folder(), engine="litert")
+    assert detector.conclude(content) == detector.conclude(tmp_path / "a.png")
+    assert detector.conclude(content).witness == "declaration"
+    photograph(32, 32).save(tmp_path / "plain.png")
+    prediction = detector.predict(tmp_path / "plain.png")
+    report = detector.inspect(tmp_path / "plain.png")
+    assert detector.conclude(tmp_path / "plain.png") == conclude(prediction, report, detector.cards["cifake"])
+    assert detector.conclude(tmp_path / "missing.png").code == "not_scored"
 
 
 def test_the_highest_version_of_a_folder_is_taken(exported_model, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 import tempfile
 import threading
@@ -11,8 +10,8 @@ import threading
 import numpy as np
 import pytest
 import requests
-from PIL import Image
 
+from deepfake_tf.decision.verdict import Decision, decide
 from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.tf_serving import RestEngine, connect
 from deepfake_tf.server.batching import Overloaded
@@ -21,10 +20,10 @@ from deepfake_tf.server.local import build_local_app
 from deepfake_tf.server.request_body import BodyReader
 from deepfake_tf.server.served_model import ServedModel
 from tests.images import encode, photograph
+from tests.provenance.metadata_files import PARAMETERS, png_with
 from tests.server.running import application
 from tests.server.saved_models import JPEG, expected_probability
 
-GENERATOR_PARAMETERS = "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Model: sd15"
 KEY = "a key, not in ASCII: schlüssel"
 
 
@@ -89,24 +88,31 @@ def test_ways_to_send_an_image(url, body, headers):
     assert score["confidence"] == pytest.approx(max(probability, 1 - probability), abs=1e-6)
     assert set(score) == {
         *("label", "confidence", "probability", "logit", "in_domain", "verdict", "reason", "width", "height"),
-        "detector",
+        *("detector", "conclusion", "sentence", "witness"),
     }
     assert score["detector"] == "cifake"
 
 
-def test_provenance_adds_the_conclusion_and_what_the_file_says(url):
-    exif = Image.Exif()
-    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + GENERATOR_PARAMETERS.encode("utf-16-be")  # the user's comment
-    buffer = io.BytesIO()
-    photograph(32, 32).save(buffer, "JPEG", exif=exif)
-    plain = requests.post(f"{url}/predict", data=buffer.getvalue(), timeout=30).json()
-    answer = requests.post(f"{url}/predict?provenance=true&explain=true", data=buffer.getvalue(), timeout=30).json()
-    code = {"likely real": "conflict_generated_claim"}.get(answer["verdict"], "declared_generated")
-    assert (answer["conclusion"], answer["witness"]) == (code, "declaration")
-    assert answer["sentence"]
-    assert [finding["says"] for finding in answer["findings"]] == ["generated"]
-    assert answer.keys() - plain.keys() == {"conclusion", "sentence", "witness", "findings", "heatmap"}
-    assert answer["probability"] == plain["probability"]
+def test_the_answer_concludes_from_the_file_too():
+    decision = Decision(1.0, 0.0, 0.5, (0.2, 0.8), (16, None), (32, None), 1.0)
+    one = np.ones(1)
+
+    async def score(encoded, explain):
+        return decide(3 * one, 0 * one, 40 * one, 30 * one, [""], decision)
+
+    async def is_ready():
+        return True
+
+    with application(build_gateway(score, is_ready, "a test", BodyReader())) as port:
+        ask = lambda query, content: requests.post(f"http://127.0.0.1:{port}/predict{query}", data=content, timeout=30)
+        plain, told = (ask("", content).json() for content in (png_with(), png_with(parameters=PARAMETERS)))
+        alone = ask("?conclude=false", png_with(parameters=PARAMETERS)).json()
+    assert (plain["conclusion"], plain["witness"]) == ("likely_generated", "detector")
+    assert (told["conclusion"], told["witness"]) == ("declared_generated", "declaration")
+    assert told["sentence"] == "The file says that AI generated it"
+    assert told["probability"] == plain["probability"]
+    assert alone.items() < told.items()
+    assert set(told) - set(alone) == {"conclusion", "sentence", "witness"}
 
 
 def test_explain_adds_the_heat_map(url):
