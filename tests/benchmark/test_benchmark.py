@@ -16,11 +16,11 @@ from deepfake_tf.cli import main
 
 def test_functions_are_timed_in_turns_after_a_warm_up():
     calls = []
-    functions = {"slow": lambda: (calls.append("slow"), time.sleep(0.02)), "fast": lambda: calls.append("fast")}
+    functions = {"slow": lambda: (calls.append("slow"), time.sleep(0.2)), "fast": lambda: calls.append("fast")}
     seconds = time_in_turns(functions, rounds=3, warm_up=1)
     assert calls == ["slow", "fast"] * 4
     assert seconds["slow"].shape == (3,)
-    assert seconds["slow"].min() >= 0.02 > seconds["fast"].max()
+    assert seconds["slow"].min() >= 0.2 > seconds["fast"].max()  # which may wait for a busy processor
 
 
 def test_a_row_is_the_median_and_the_quartiles():
