@@ -11,8 +11,8 @@ demo: $(VENV)/.installed-lite
 app: $(VENV)/.installed-full
 	$(BIN)/deepfake-tf app
 
-test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev # each file's tests by one of two workers, which take about 4 GB each
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 cases: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m cases

@@ -23,6 +23,7 @@ PAGES = ("README.md", "docs/*.md", "saved_model/MODEL_CARD.md", "saved_model/*/M
 
 MODEL_CARD = "saved_model/deepfake/1/assets/model_card.json"  # written by `deepfake-tf export`
 LIGHT_MODEL = "saved_model/deepfake/detector.json"  # written by `deepfake-tf export`
+PHOTOGRAPH_SPEED = "saved_model/photograph/figures/benchmark.json"  # written by `benchmark --photographs --peers`
 PHOTOGRAPH = "saved_model/photograph/detector.json"  # written by `deepfake-tf export`
 ROBUSTNESS = "saved_model/figures/robustness.json"  # written by `deepfake-tf robustness`
 WATERMARK = "docs/watermark.json"  # written by `python -m tests.provenance.measure_watermark`
@@ -239,6 +240,23 @@ def photograph_robustness() -> str:
     )
 
 
+def photograph_speed() -> str:
+    """The detector for photographs by each engine and its peers: medians of one run."""
+    rows = _read(PHOTOGRAPH_SPEED)["rows"]
+    digits = lambda value: f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return _table(
+        ("what", "median", "quartiles"),
+        [
+            (
+                f"{row['section']}: {row['what']}",
+                f"{digits(row['value'])} {row['unit']}",
+                f"{digits(row['low'])} to {digits(row['high'])}",
+            )
+            for row in rows
+        ],
+    )
+
+
 def conclusions() -> str:
     """Every conclusion: its code, the side it comes down to, its sentence."""
     return _table(("`conclusion`", "side", "`sentence`"), [(f"`{code}`", *words) for code, words in ANSWERS.items()])
@@ -277,6 +295,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "photograph-sources": photograph_sources,
     "photograph-kinds": photograph_kinds,
     "photograph-robustness": photograph_robustness,
+    "photograph-speed": photograph_speed,
     "conclusions": conclusions,
     "watermark": watermark,
     "watermark-data": watermark_data,

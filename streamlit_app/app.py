@@ -13,18 +13,20 @@ import scoring
 import streamlit as st
 
 from deepfake_tf import provenance
+from deepfake_tf.conclusion import Conclusion, conclude
 from deepfake_tf.contract import VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERTAIN, Explanation, Prediction
 from deepfake_tf.detectors.registry import DETECTORS, sees_central_square
 from deepfake_tf.output.tables import format_predictions
 from deepfake_tf.text import plural, printable
 
 CARDS = 6  # images shown at once; of more, one is chosen
-HEADINGS = {
-    VERDICT_GENERATED: ":material/auto_awesome: Likely generated",
-    VERDICT_REAL: ":material/photo_camera: Likely real",
-    VERDICT_UNCERTAIN: ":material/help: Uncertain",
+ICONS = {"generated": "auto_awesome", "real": "photo_camera", "conflict": "balance", "unknown": "help"}
+SIDE_NAMES = {
+    "generated": "Generated or edited with AI",
+    "real": "Photographs",
+    "conflict": "Contradictions",
+    "unknown": "No clear answer",
 }
-OUT_OF_DOMAIN = "out of domain"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,24 +35,27 @@ class Upload:
     encoded: bytes
 
 
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """One image with all that is said of it."""
+
+    upload: Upload
+    explanation: Explanation
+    report: provenance.Report
+    conclusion: Conclusion
+
+    @property
+    def prediction(self) -> Prediction:
+        return self.explanation.prediction
+
+
 def main() -> None:
     st.set_page_config(page_title="Real or generated?", page_icon=":material/image_search:", layout="centered")
     st.title("Real or generated?")
-    st.write("Drop images to see whether a neural network takes them for photographs or for AI-generated ones.")
+    st.write("Drop a picture to see what speaks for a photograph, and what for an AI-generated image.")
     show_small(
         f"Can be judged: {scoring.what_can_be_judged()}. Cannot be judged: other sizes, screenshots, scans, drawings."
     )
-    uploads = choose_images()
-    if uploads:
-        explanations, error = score(uploads)
-        if error is not None:
-            show_error(error, len(explanations), len(uploads))
-        if explanations:
-            show_results(uploads, explanations)
-    show_about()
-
-
-def choose_images() -> list[Upload]:
     # New keys empty the widgets, which is the only way to clear an uploader.
     turn = st.session_state.setdefault("turn", 0)
     files = st.file_uploader(
@@ -59,21 +64,35 @@ def choose_images() -> list[Upload]:
         accept_multiple_files=True,
         key=f"files_{turn}",
     )
-    uploads = [Upload(file.name, file.getvalue()) for file in files]
-    if (samples := scoring.load_samples()) and (
-        chosen := st.pills("Or try a sample photograph", list(samples), selection_mode="multi", key=f"samples_{turn}")
-    ):
-        uploads += [Upload(name, samples[name]) for name in chosen]
-    if st.toggle("Use the camera", key=f"camera_on_{turn}"):
-        shot = st.camera_input("Take a picture", key=f"camera_{turn}")
-        if shot is not None:
-            uploads.append(Upload(shot.name, shot.getvalue()))
-    if uploads:
-        st.button("Clear all", icon=":material/delete:", on_click=clear)
+    results = st.container()  # above the samples, which are needed to fill it
+    uploads = [Upload(file.name, file.getvalue()) for file in files] + choose_more(turn, expanded=not files)
     show_small(
         ":material/lock: Images are not stored: they stay in memory while this page is open, and go to the model "
         "server alone."
     )
+    if uploads:
+        with results:
+            answers, error = answer(uploads)
+            if error is not None:
+                show_error(error, len(answers), len(uploads))
+            if answers:
+                show_results(answers)
+            st.button("Clear all", icon=":material/delete:", on_click=clear)
+    show_about()
+
+
+def choose_more(turn: int, expanded: bool) -> list[Upload]:
+    """Sample photographs, and the camera."""
+    uploads = []
+    with st.expander("No picture at hand? Sample photographs, or the camera", expanded=expanded):
+        if (samples := scoring.load_samples()) and (
+            chosen := st.pills("Sample photographs", list(samples), selection_mode="multi", key=f"samples_{turn}")
+        ):
+            uploads += [Upload(name, samples[name]) for name in chosen]
+        if st.toggle("Use the camera", key=f"camera_on_{turn}"):
+            shot = st.camera_input("Take a picture", key=f"camera_{turn}")
+            if shot is not None:
+                uploads.append(Upload(shot.name, shot.getvalue()))
     return uploads
 
 
@@ -81,20 +100,23 @@ def clear() -> None:
     st.session_state["turn"] += 1
 
 
-def score(uploads: list[Upload]) -> tuple[list[Explanation], Exception | None]:
+def answer(uploads: list[Upload]) -> tuple[list[Answer], Exception | None]:
     """What was scored, in order, up to the first error of the server."""
     url = scoring.server_url()
-    explanations: list[Explanation] = []
+    answers: list[Answer] = []
     bar = st.progress(0.0, "Scoring")
     try:
         for number, upload in enumerate(uploads, start=1):
-            explanations.append(scoring.explain(url, upload.name, upload.encoded))
+            explanation = scoring.explain(url, upload.name, upload.encoded)
+            report = scoring.inspect(upload.encoded)
+            conclusion = conclude(explanation.prediction, report, scoring.card_of(explanation.prediction))
+            answers.append(Answer(upload, explanation, report, conclusion))
             bar.progress(number / len(uploads), f"Scored {number} of {len(uploads)}")
     except (OSError, ValueError, ImportError) as error:
-        return explanations, error
+        return answers, error
     finally:
         bar.empty()
-    return explanations, None
+    return answers, None
 
 
 def show_error(error: Exception, done: int, wanted: int) -> None:
@@ -106,120 +128,102 @@ def show_error(error: Exception, done: int, wanted: int) -> None:
         st.text(printable(str(error)))
 
 
-def show_results(uploads: list[Upload], explanations: list[Explanation]) -> None:
-    shown = range(len(explanations))
-    if len(explanations) > 1:
-        show_table([explanation.prediction for explanation in explanations])
-    if len(explanations) > CARDS:
-        names = [f"{index + 1}: {printable(explanations[index].prediction.file)}" for index in shown]
-        chosen = st.selectbox("Image to look at", shown, format_func=names.__getitem__)
-        shown = range(chosen, chosen + 1)
-    for index in shown:
+def show_results(answers: list[Answer]) -> None:
+    shown = answers
+    if len(answers) > 1:
+        shown = show_table(answers)
+    if len(shown) > CARDS:
+        names = [f"{number}: {printable(answer.prediction.file)}" for number, answer in enumerate(shown, start=1)]
+        chosen = st.selectbox("Image to look at", range(len(shown)), format_func=names.__getitem__)
+        shown = shown[chosen : chosen + 1]
+    for answer in shown:
         with st.container(border=True):
-            show_card(index, uploads[index], explanations[index])
-    predictions = [explanation.prediction for explanation in explanations]
-    csv, json = st.columns(2)
-    # "ignore": the download is ready, and scoring need not run again for it.
-    csv.download_button(
-        "Download CSV",
-        format_predictions(predictions, "csv").encode("utf-8"),
-        "predictions.csv",
-        "text/csv",
-        on_click="ignore",
-        width="stretch",
-    )
-    json.download_button(
-        "Download JSON",
-        format_predictions(predictions, "json").encode("utf-8"),
-        "predictions.json",
-        "application/json",
-        on_click="ignore",
-        width="stretch",
-    )
+            show_card(answers.index(answer), answer)
+    predictions = [answer.prediction for answer in answers]
+    conclusions = [answer.conclusion.to_row() for answer in answers]
+    for column, row_format, mime in zip(st.columns(2), ("csv", "json"), ("text/csv", "application/json")):
+        # "ignore": the download is ready, and scoring need not run again for it.
+        column.download_button(
+            f"Download {row_format.upper()}",
+            format_predictions(predictions, row_format, conclusions).encode("utf-8"),
+            f"predictions.{row_format}",
+            mime,
+            on_click="ignore",
+            width="stretch",
+        )
 
 
-def show_table(predictions: list[Prediction]) -> None:
-    counts = Counter(standing(prediction) for prediction in predictions)
-    st.write(
-        f"**{plural(len(predictions), 'image')}:** " + ", ".join(f"{count} {name}" for name, count in counts.items())
-    )
+def show_table(answers: list[Answer]) -> list[Answer]:
+    """The table, and which of the answers were chosen by it."""
+    counts = Counter(answer.conclusion.side for answer in answers)
+    words = [f"{SIDE_NAMES[side]} {count}" for side, count in counts.items()]
+    if refused := [answer.prediction for answer in answers if answer.prediction.error]:
+        words.append(f"Without a score {len(refused)}")
+    st.write(f"**{plural(len(answers), 'image')}:** " + ", ".join(words))
+    if len(counts) > 1:
+        sides = st.pills("Show only", list(counts), selection_mode="multi", format_func=SIDE_NAMES.__getitem__)
+        answers = [answer for answer in answers if not sides or answer.conclusion.side in sides]
     rows = [
         {
-            "file": printable(prediction.file),
-            "verdict": standing(prediction),
+            "file": printable(answer.prediction.file),
+            "conclusion": answer.conclusion.sentence,
+            "rests on": answer.conclusion.witness.replace("_", " "),
             # No number where it means nothing.
-            "generated": prediction.probability if prediction.in_domain and not prediction.error else None,
-            "detector": prediction.detector,
-            "size": f"{prediction.width} x {prediction.height}" if prediction.width else "",
-            "why": printable(prediction.error or prediction.reason),
+            "generated": answer.prediction.probability if has_number(answer.prediction) else None,
+            "detector": answer.prediction.detector,
+            "size": f"{answer.prediction.width} x {answer.prediction.height}" if answer.prediction.width else "",
+            "why": printable(answer.prediction.error or answer.prediction.reason),
         }
-        for prediction in predictions
+        for answer in answers
     ]
     percentage = st.column_config.NumberColumn(
         "P(generated)", format="percent", help=f"{drawing.NUMBER}, after calibration"
     )
     st.dataframe(rows, hide_index=True, column_config={"generated": percentage}, placeholder="-")
-    if refused := [prediction for prediction in predictions if prediction.error]:
+    if refused:
         st.text(  # in the table a long reason is cut off
             "\n".join(["Without a score:", *(printable(f"{row.file}: {row.error}") for row in refused)])
         )
+    return answers
 
 
-def standing(prediction: Prediction) -> str:
-    if prediction.error:
-        return "no score"
-    return prediction.verdict if prediction.in_domain else OUT_OF_DOMAIN
+def has_number(prediction: Prediction) -> bool:
+    return prediction.in_domain and not prediction.error
 
 
-def show_card(index: int, upload: Upload, explanation: Explanation) -> None:
-    prediction = explanation.prediction
-    st.text(printable(upload.name))
-    if prediction.error:
-        st.subheader(":material/broken_image: No score")
-        st.text(f"Why: {printable(prediction.error)}")
-        show_evidence(upload, prediction)  # a file that cannot be scored still has its own word
+def show_card(index: int, answer: Answer) -> None:
+    prediction, conclusion = answer.prediction, answer.conclusion
+    st.text(printable(answer.upload.name))
+    st.subheader(f":material/{ICONS[conclusion.side]}: {conclusion.sentence}")
+    show_pictures(index, answer)
+    st.text(printable(conclusion.meaning))  # it may repeat words of the file
+    st.write(" ".join(filter(None, (conclusion.certainty, conclusion.caution))))
+    st.write(f"**What to do next:** {conclusion.advice}")
+    if not prediction.error and not prediction.in_domain:
+        if scoring.is_of_another_detector(prediction):
+            st.write("There is a detector for images of this size, but the server that answered does not have it.")
+        else:
+            st.write(f"Can be judged: {scoring.what_can_be_judged()}.")
+        if card := scoring.card_of(prediction):
+            show_training_data(card)
+    if has_number(prediction):
+        with st.expander("The model's number"):
+            show_number(prediction)
+    show_evidence(answer)
+
+
+def show_pictures(index: int, answer: Answer) -> None:
+    """The picture, and where there is a verdict the map of its evidence beside it."""
+    upload, prediction = answer.upload, answer.prediction
+    if not has_number(prediction):
+        show_picture(upload, "The image.")
         return
-    if prediction.in_domain:
-        show_verdict(index, upload, explanation)
-    else:
-        show_out_of_domain(upload, prediction)
-    show_evidence(upload, prediction)
-
-
-def show_out_of_domain(upload: Upload, prediction: Prediction) -> None:
-    st.subheader(":material/block: The model cannot judge this image")
-    st.warning("It is unlike the images that the model was trained on, so that its answer would mean nothing.")
-    st.text(f"Why: {printable(prediction.reason)}")
-    if scoring.is_of_another_detector(prediction):
-        st.write("There is a detector for images of this size, but the server that answered does not have it.")
-    else:
-        st.write(f"Can be judged: {scoring.what_can_be_judged()}.")
-    if card := scoring.card_of(prediction):
-        show_training_data(card)
-    show_picture(upload, "The image.")
-    st.write("What can still be said is what the file itself claims:")
-
-
-def show_verdict(index: int, upload: Upload, explanation: Explanation) -> None:
-    prediction = explanation.prediction
-    card = scoring.card_of(prediction)
-    threshold, band = scoring.decision(card)
-    st.subheader(HEADINGS.get(prediction.verdict, HEADINGS[VERDICT_UNCERTAIN]))
-    st.write(describe_verdict(prediction, threshold, band))
-    gauge = (prediction.probability, threshold, band)
-    st.image(
-        drawing.draw_gauge(*gauge, dark=st.context.theme.type == "dark"),
-        width="stretch",
-        alt=drawing.describe_gauge(*gauge),
-    )
-    if not card:
-        show_small("Where this server's model draws its lines is not known here: its card is not at hand.")
     before, after = st.columns(2)
     with before:
         show_picture(upload, "The image.")
     with after:
         opacity = st.session_state.get(f"opacity_{index}", 50) / 100
-        picture = drawing.draw_picture(upload.encoded, explanation.heatmap, opacity, prediction.detector)
+        picture = drawing.draw_picture(upload.encoded, answer.explanation.heatmap, opacity, prediction.detector)
         if picture is not None:
             st.image(picture, width="stretch", alt="The image with the network's heat map over it.")
         st.slider("Opacity of the heat map, in percent", 0, 100, 50, key=f"opacity_{index}")
@@ -229,6 +233,20 @@ def show_verdict(index: int, upload: Upload, explanation: Explanation) -> None:
         "found its evidence, not which pixels were generated, and it proves nothing."
         + (square if sees_central_square(prediction.detector) else "")
     )
+
+
+def show_number(prediction: Prediction) -> None:
+    card = scoring.card_of(prediction)
+    threshold, band = scoring.decision(card)
+    st.write(describe_verdict(prediction, threshold, band))
+    gauge = (prediction.probability, threshold, band)
+    st.image(
+        drawing.draw_gauge(*gauge, dark=st.context.theme.type == "dark"),
+        width="stretch",
+        alt=drawing.describe_gauge(*gauge),
+    )
+    if not card:
+        show_small("Where this server's model draws its lines is not known here: its card is not at hand.")
 
 
 def describe_verdict(prediction: Prediction, threshold: float | None, band: tuple[float, float] | None) -> str:
@@ -251,20 +269,20 @@ def show_picture(upload: Upload, alternative: str) -> None:
         st.image(picture, width="stretch", alt=alternative)
 
 
-def show_evidence(upload: Upload, prediction: Prediction) -> None:
-    report = scoring.inspect(upload.encoded)
+def show_evidence(answer: Answer) -> None:
+    prediction, report = answer.prediction, answer.report
     width, height = (prediction.width, prediction.height) if prediction.width else (report.width, report.height)
     if report.format:
         size = f"{width} x {height} pixels" if width else "size unknown"
-        st.text(f"{report.format}, {size}, {len(upload.encoded) / 1024:,.1f} KiB")
-    pixels = None if prediction.error else standing(prediction)
-    st.text(provenance.summarise(report, pixels))
-    if report.findings:
-        with st.expander("What the file claims"):
-            show_small("Anybody can write such claims into a file; only a signature by a known party weighs more.")
-            for finding in report.findings:
-                raw = f"\n    {finding.raw}" if finding.raw else ""
-                st.text(f"{finding.source} ({finding.strength}): {finding.statement}{raw}")
+        st.text(f"{report.format}, {size}, {len(answer.upload.encoded) / 1024:,.1f} KiB")
+    with st.expander("What each witness says"):
+        for statement in answer.conclusion.statements:
+            against = " (against the conclusion)" if statement.contradicts else ""
+            st.text(printable(f"{statement.witness.replace('_', ' ').capitalize()}{against}: {statement.sentence}"))
+        for finding in report.findings:
+            raw = f"\n    {finding.raw}" if finding.raw else ""
+            st.text(f"{finding.source} ({finding.strength}): {finding.statement}{raw}")
+        show_small("Anybody can write claims into a file; only a signature by a known party weighs more.")
 
 
 def show_about() -> None:

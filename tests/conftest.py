@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import fcntl
 import os
 import shutil
+import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,9 +19,16 @@ import pytest
 from PIL import Image
 
 # Both are read when the libraries are imported, so before any test module is. No test touches the user's own data.
-os.environ["TFDS_DATA_DIR"] = tempfile.mkdtemp(prefix="deepfake_tf_tests_")
+if "deepfake_tf_tests_" not in os.environ.get("TFDS_DATA_DIR", ""):  # a worker has that of the process that started it
+    os.environ["TFDS_DATA_DIR"] = tempfile.mkdtemp(prefix="deepfake_tf_tests_")
+    atexit.register(shutil.rmtree, os.environ["TFDS_DATA_DIR"], ignore_errors=True)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-atexit.register(shutil.rmtree, os.environ["TFDS_DATA_DIR"], ignore_errors=True)
+
+
+def pytest_runtest_setup(item):
+    """Let no test's random weights depend on which tests ran before it: workers share them out anew each time."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +42,15 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def cifake_train(shared):
-    """Examples of CIFAKE's train split, 100,000 images, prepared once a session."""
+    """Examples of CIFAKE's train split, 100,000 images, prepared once a session, by whichever worker comes first."""
     from deepfake_tf.data.sources import load_examples
 
     archive = shared / "data" / "cifake-train.tar.xz"
     if not archive.is_file():
         pytest.skip(f"real data is not at hand: {archive} does not exist")
-    return load_examples(["cifake"], archive=str(archive))
+    with open(os.path.join(os.environ["TFDS_DATA_DIR"], "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return load_examples(["cifake"], archive=str(archive))
 
 
 @pytest.fixture

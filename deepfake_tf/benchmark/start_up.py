@@ -36,8 +36,8 @@ def measure_start_up(model_dir: Path, rounds: int) -> list[Row]:
         rows = []
         for what, command in commands.items():
             if rounds > 1:
-                _run(command)  # fills the disk's cache
-            measured = [_run(command) for _ in range(rounds)]
+                time_command(command)  # fills the disk's cache
+            measured = [time_command(command) for _ in range(rounds)]
             rows.append(row(SECTION, what, "s", [seconds for seconds, _ in measured]))
             memory = [mib for _, mib in measured if mib]
         if memory:
@@ -45,7 +45,7 @@ def measure_start_up(model_dir: Path, rounds: int) -> list[Row]:
     return rows
 
 
-def _run(command: list[str]) -> tuple[float, float]:
+def time_command(command: list[str]) -> tuple[float, float]:
     """Seconds, and the peak memory in MiB."""
     started = time.perf_counter()
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from deepfake_tf.cli.command import Commands, add_command
 from deepfake_tf.cli.data_options import add_data_options, add_split_options, load_split
 from deepfake_tf.cli.exit_codes import EXIT_OK
 from deepfake_tf.cli.model_options import add_model_option
 from deepfake_tf.writing import check_folder
+
+if TYPE_CHECKING:
+    from deepfake_tf.benchmark.report import Report
 
 
 def add(commands: Commands) -> None:
@@ -18,6 +22,7 @@ def add(commands: Commands) -> None:
     )
     add_model_option(command, "a SavedModel")
     command.add_argument("--peers", action="store_true", help="PyTorch, ONNX Runtime and OpenVINO too, where installed")
+    command.add_argument("--photographs", action="store_true", help="instead: the detector for photographs")
     command.add_argument("--quick", action="store_true", help="each thing once: to see that it runs, not how fast")
     command.add_argument(
         "--litert", metavar="DIR", help="instead: the .tflite variants there, on the labelled images of --data"
@@ -32,6 +37,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--litert DIR and labelled images, --data SOURCE, go together")
     if options.output:
         check_folder(options.output)
+    if options.photographs:
+        return _measure_photographs(options)
     return _measure_variants(options) if options.litert else _measure_everything(options)
 
 
@@ -49,11 +56,21 @@ def _measure_everything(options: argparse.Namespace) -> int:
     from deepfake_tf.engines.finding import find_model
 
     find_model(options.model, "saved_model")  # before TensorFlow is loaded
-    from deepfake_tf.benchmark.report import format_table, write_report
     from deepfake_tf.benchmark.suite import run_benchmark
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server that it starts must not outlive it
-    report = run_benchmark(options.model, options.peers, options.quick)
+    return _show(run_benchmark(options.model, options.peers, options.quick), options)
+
+
+def _measure_photographs(options: argparse.Namespace) -> int:
+    from deepfake_tf.benchmark.photographs import measure_photographs
+
+    return _show(measure_photographs(options.model, options.peers, options.quick), options)
+
+
+def _show(report: Report, options: argparse.Namespace) -> int:
+    from deepfake_tf.benchmark.report import format_table, write_report
+
     sys.stdout.write(format_table(report))
     if options.output:
         print("wrote " + ", ".join(map(str, write_report(report, options.output))))

@@ -134,7 +134,10 @@ def test_two_detectors_on_a_dark_narrow_page(browser):
         assert [row["detector"] for row in rows] == ["photograph", "cifake", ""]
         page.get_by_text("notes.txt: not an image in a supported format").wait_for()
         judged = [row for row in rows if row["in_domain"] == "True"]
+        for number in page.get_by_text("The model's number").all():
+            number.click()
         gauges = page.get_by_alt_text("Probability that the image is generated:")
+        gauges.nth(len(judged) - 1).wait_for()
         assert gauges.count() == len(judged)
         for index, row in enumerate(judged):
             name = DETECTORS[row["detector"]].model_name
