@@ -276,9 +276,9 @@ def watermark_data() -> str:
     measured = _read(WATERMARK)
     unmarked = measured["unmarked"]
     return (
-        f"Measured on {measured['squares']} squares of 512 to 1,024 pixels, cut from {measured['photographs']} "
-        f"photographs, each marked\nin the way of each program. In {unmarked['images']:,} real photographs without a "
-        f"mark, {unmarked['found'] or 'none'} was found.\n"
+        f"Measured on {measured['photographs']} photographs, a square of 512 to 1,024 pixels cut from each and marked "
+        f"in the way of each program.\nIn {unmarked['images']:,} real photographs without a mark, "
+        f"{unmarked['found'] or 'none'} was found.\n"
     )
 
 

@@ -7,7 +7,8 @@ within its cell of 36: to a quarter of it for 0, to three quarters for 1.
 
 Here each of a block's values counts by how likely it is the one that was moved, and all blocks of one bit vote
 together. As many bits are taken for 1 as the message has, those with most votes: smooth areas and compression favour
-one value, and do so for all bits alike.
+one value, and do so for all bits alike. A long text has a rhythm, for its letters begin alike, and so have tiles and
+stripes: its bits are compared only with those at the same place of other letters, where no rhythm helps.
 """
 
 from __future__ import annotations
@@ -56,16 +57,25 @@ class _Message:
         signed: bool. Whether the encoder was handed floats, of which U lies around 0, or bytes, where it lies around
             128: another value of a block is the largest in magnitude then.
         swapped: bool. Whether it was handed RGB for BGR, as earlier releases of diffusers do.
+        period: int, a divisor of L. Only bits whose places differ by a multiple of it are compared with each other.
     """
 
     program: str
     bits: np.ndarray
     signed: bool = False
     swapped: bool = False
+    period: int = 1
 
     @property
-    def ones(self) -> int:
-        return int(self.bits.sum())
+    def ones(self) -> tuple[int, ...]:
+        """How many bits are 1, of those that are compared with each other."""
+        return tuple(map(int, self.bits.reshape(-1, self.period).sum(axis=0)))
+
+    def matching(self, votes: np.ndarray) -> int:
+        """How many bits are read right where the votes, float [L], are for 1 above and for 0 below."""
+        ranks = votes.reshape(-1, self.period).argsort(axis=0).argsort(axis=0)
+        taken = ranks >= len(ranks) - np.array(self.ones)
+        return int((taken.ravel() == self.bits).sum())
 
 
 def _text(message: bytes) -> np.ndarray:
@@ -79,7 +89,7 @@ def _number(message: int) -> np.ndarray:
 
 _XL = _number(0xB3EC907BB19E)
 _MESSAGES = (
-    _Message("Stable Diffusion 1", _text(b"StableDiffusionV1")),
+    _Message("Stable Diffusion 1", _text(b"StableDiffusionV1"), period=8),
     _Message("Stable Diffusion 2", _text(b"SDV2")),
     _Message("Stable Diffusion XL", _XL, signed=True),
     _Message("Stable Diffusion XL", _XL, signed=True, swapped=True),
@@ -91,23 +101,33 @@ _READINGS = ((2.0, 8.0), (5.0, 2.0))
 
 
 @functools.cache
-def matching_bits_needed(bits: int, ones: int) -> int:
+def matching_bits_needed(bits: int, ones: tuple[int, ...]) -> int:
     """How many bits of a message must be read right for the mark to count as found.
 
-    Without a mark, it is assumed, the image knows nothing of the message: whichever bits get most votes, any others
-    were as likely. The ones read right then have a hypergeometric distribution, and fewer than `FALSE_ALARMS` of the
-    images have so many, all messages and readings taken together.
+    Without a mark, it is assumed, the image knows nothing of the message: of the bits that are compared with each
+    other, whichever get most votes, any others were as likely. The ones read right then are a sum of independent
+    hypergeometric numbers, and fewer than `FALSE_ALARMS` of the images have so many, all messages and readings taken
+    together.
 
     Args:
         bits: int. The message's length.
-        ones: int. How many of its bits are 1, and are taken for 1.
+        ones: how many bits are 1, and are taken for 1, of each of the equally many that are compared with each other.
     """
-    most = FALSE_ALARMS / (len(_MESSAGES) * len(_READINGS)) * math.comb(bits, ones)
-    ways = 0
-    for right in range(ones, -1, -1):
-        ways += math.comb(ones, right) * math.comb(bits - ones, ones - right)
-        if ways > most:
-            return bits - 2 * (ones - right - 1)  # each one that is missed leaves a zero taken for 1
+    size = bits // len(ones)
+    ways = {0: 1}  # ones read right -> in how many ways
+    for count in ones:
+        longer: dict[int, int] = {}
+        for right, before in ways.items():
+            for more in range(count + 1):
+                chosen = math.comb(count, more) * math.comb(size - count, count - more)
+                longer[right + more] = longer.get(right + more, 0) + before * chosen
+        ways = longer
+    most = FALSE_ALARMS / (len(_MESSAGES) * len(_READINGS)) * sum(ways.values())
+    total = 0
+    for right in sorted(ways, reverse=True):
+        total += ways[right]
+        if total > most:
+            return bits - 2 * (sum(ones) - right - 1)  # each one that is missed leaves a zero taken for 1
     return 0
 
 
@@ -153,8 +173,7 @@ def _read(means: np.ndarray) -> list[tuple[_Message, int]]:
         evidence = evidence_of[convention]
         rounds = evidence.shape[1] // len(message.bits)
         votes = evidence[:, : rounds * len(message.bits)].reshape(len(_READINGS), rounds, -1).sum(axis=1)
-        right = message.bits[votes.argsort(axis=1)[:, -message.ones :]].sum(axis=1)
-        counts += [(message, len(message.bits) - 2 * (message.ones - int(count))) for count in right]
+        counts += [(message, message.matching(reading)) for reading in votes]
     return counts
 
 

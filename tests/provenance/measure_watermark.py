@@ -2,14 +2,15 @@
 
     python -m tests.provenance.measure_watermark PHOTOGRAPHS --unmarked FOLDER --output docs/watermark.json
 
-PHOTOGRAPHS is a folder of photographs that no program has marked. Of each, squares of 512, 512, 768 and 1024 pixels
-are cut where chance puts them, scaled, and marked by the tests' encoder.
+PHOTOGRAPHS is a folder of photographs that no program has marked. Of each, a square is cut where chance puts it,
+scaled to 512, 512, 768 or 1024 pixels in turn, and marked by the tests' encoder.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import random
 from collections import Counter
@@ -65,14 +66,13 @@ def is_searched(file: Path) -> bool:
 
 def squares(files: list[Path]) -> Iterator[Image.Image]:
     chance = random.Random(1)
-    for file in files:
+    for file, side in zip(files, itertools.cycle(SIDES)):
         with Image.open(file) as photograph:
             photograph = photograph.convert("RGB")
-        for side in SIDES:
-            cut = chance.randint(min(side, *photograph.size), min(photograph.size))
-            left, top = chance.randint(0, photograph.width - cut), chance.randint(0, photograph.height - cut)
-            square = photograph.crop((left, top, left + cut, top + cut))
-            yield square.resize((side, side), Image.Resampling.LANCZOS)
+        cut = chance.randint(min(side, *photograph.size), min(photograph.size))
+        left, top = chance.randint(0, photograph.width - cut), chance.randint(0, photograph.height - cut)
+        square = photograph.crop((left, top, left + cut, top + cut))
+        yield square.resize((side, side), Image.Resampling.LANCZOS)
 
 
 def read(content: bytes) -> watermark.Watermark | None:
@@ -88,9 +88,7 @@ def main() -> None:
     options = parser.parse_args()
     files = images_in(options.photographs)
     found: Counter[tuple[str, str]] = Counter()
-    count = 0
     for square in squares(files):
-        count += 1
         for program in PROGRAMS:
             marked = Image.fromarray(mark(np.asarray(square), program))
             for change, change_of in CHANGES.items():
@@ -100,9 +98,8 @@ def main() -> None:
     alarms = sum(read(path.read_bytes()) is not None for path in unmarked)
     measured = {
         "photographs": len(files),
-        "squares": count,
         "changes": [
-            {"change": change, **{program: found[change, program] / count for program in PROGRAMS}}
+            {"change": change, **{program: found[change, program] / len(files) for program in PROGRAMS}}
             for change in CHANGES
         ],
         "unmarked": {"images": len(unmarked), "found": alarms},
