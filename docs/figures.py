@@ -276,8 +276,9 @@ def watermark_data() -> str:
     measured = _read(WATERMARK)
     unmarked = measured["unmarked"]
     return (
-        f"Measured on {measured['photographs']} photographs, a square of 512 to 1,024 pixels cut from each and marked "
-        f"in the way of each program.\nIn {unmarked['images']:,} real photographs without a mark, "
+        f"Measured on {measured['photographs']} photographs with short sides of at most 336 pixels: a square of each, "
+        "enlarged to 512 to\n1,024 pixels and marked in the way of each program. Photographs of that size as cameras "
+        f"give them were not at hand.\nIn {unmarked['images']:,} real photographs without a mark, "
         f"{unmarked['found'] or 'none'} was found.\n"
     )
 
