@@ -27,6 +27,7 @@ from deepfake_tf.provenance.findings import (
     Report,
     clean,
 )
+from deepfake_tf.provenance.watermark import FALSE_ALARMS
 
 # Who decides.
 CONTENT_CREDENTIALS = "content_credentials"
@@ -73,7 +74,8 @@ class Conclusion:
         sentence: the answer in one line, the same for every image of this code.
         witness: one of `WITNESSES`: who decides. Of a conflict, the strongest of those that contradict each other.
         side: one of `SIDES`.
-        meaning: what the witness says. It may repeat words of the file, as `Statement.sentence`.
+        meaning: what the witness says, in a conflict what the file or its pixels say against it, and the verdict. It
+            may repeat words of the file, as `Statement.sentence`.
         certainty: how sure that is: where the detector decides, by the figures of its card.
         caution: what it does not mean.
         advice: what to do next.
@@ -117,6 +119,8 @@ class _Text:
 _SIGNED_CAUTION = "The signature proves who said so and that the file was not changed since, not that it is true."
 _WORDS_CAUTION = "Anybody can write such words into a file, and a copy of the picture can be without them."
 _HINT_CAUTION = "A hint is easily copied from another file, or left over from a program that only opened this one."
+_KEY_NEEDED = "Such a signature cannot be forged without the signer's key."
+_MARK_BY_CHANCE = f"By chance fewer than 1 in {round(1 / FALSE_ALARMS):,} pictures look as if they had this mark."
 _VERDICT_CAUTION = "It is no proof: do not accuse anybody on its strength."
 _ASK_FOR_ORIGINAL = "Ask for the file as the camera wrote it, and look for where the picture was first published."
 _LOOK_FOR_SOURCE = "Look for where the picture was first published, and ask for the original file."
@@ -181,7 +185,7 @@ _TEXTS = {
     ),
     "hint_captured": _Text(
         UNKNOWN,
-        "No clear answer: the file names a camera, which proves little",
+        "No clear answer: the file hints at a camera, which proves little",
         _HINT_CAUTION,
         _ASK_FOR_ORIGINAL,
     ),
@@ -205,8 +209,9 @@ _TEXTS = {
     ),
     "conflict_signed_capture": _Text(
         CONFLICT,
-        "Contradiction: signed as taken by a camera, but other evidence says generated",
-        "Neither is proof. A signed camera can be pointed at a generated picture, and a model can err.",
+        "Contradiction: signed as taken by a camera, but other evidence points to AI",
+        "Neither is proof. A signed camera can be pointed at a generated picture; words and marks can be added by "
+        "anybody, and a model can err.",
         "Have somebody look at the picture who knows such cases, and ask the photographer for the shots around it.",
     ),
     "conflict_generated_claim": _Text(
@@ -219,7 +224,7 @@ _TEXTS = {
     "conflict_captured_claim": _Text(
         CONFLICT,
         "Contradiction: the file says that a camera took it, but other evidence says generated",
-        "Neither is proof. Anybody can write such words into a file, and a model can err.",
+        "Neither is proof. Words and marks can be added by anybody, and a model can err.",
         _ASK_FOR_ORIGINAL,
     ),
     "conflict_in_file": _Text(
@@ -250,13 +255,17 @@ def conclude(prediction: Prediction, report: Report | None = None, card: Mapping
     statements = _statements(findings, prediction, verdict, report)
     strongest = _side_of(decider.says) if decider else text.side
     opposite = {GENERATED: REAL, REAL: GENERATED}.get(strongest)
+    against = None
+    if text.side == CONFLICT:
+        opponents = (finding for finding in findings if _side_of(finding.says) == opposite)
+        against = min(opponents, key=lambda finding: finding.says == AI_EDITED, default=None)
     return Conclusion(
         code=code,
         sentence=text.sentence,
         witness=witness,
         side=text.side,
-        meaning=_meaning(code, decider, verdict, prediction),
-        certainty=_certainty(code, witness, prediction, card or {}),
+        meaning=_meaning(decider, against, verdict, prediction),
+        certainty=_certainty(code, decider, against, prediction, card or {}),
         caution=text.caution,
         advice=text.advice,
         statements=tuple(
@@ -283,15 +292,15 @@ def _decide(findings: list[Finding], verdict: str) -> tuple[str, Finding | None]
     watermark = find(WATERMARK, GENERATED)
     made = find(DECLARED, GENERATED, AI_EDITED)
     captured = find(DECLARED, CAPTURED)
-    generated_anywhere = find(DECLARED, GENERATED) or find(HINT, GENERATED)
+    generated = find(DECLARED, GENERATED) or find(HINT, GENERATED)
     is_generated, is_real = verdict == "likely_generated", verdict == "likely_real"
 
     if signed := find(SIGNED, GENERATED, AI_EDITED):
         return ("signed_generated" if signed.says == GENERATED else "signed_edited"), signed
     if signed := find(SIGNED, CAPTURED):
         return ("conflict_signed_capture" if made or watermark or is_generated else "signed_captured"), signed
-    if captured and generated_anywhere:
-        return "conflict_in_file", made or captured
+    if captured and generated:
+        return "conflict_in_file", min(generated, captured, key=lambda finding: WITNESSES.index(_witness_of(finding)))
     if made:
         if made.says == GENERATED and is_real and not watermark:
             return "conflict_generated_claim", made
@@ -342,6 +351,7 @@ def _statements(
     return [Statement(witness, side, sentence, False) for witness, side, sentence in said]
 
 
+_VERDICT_CODES = ("likely_generated", "likely_real", "uncertain")
 _VERDICT_WORDS = {
     "likely_generated": "The model takes the picture for generated",
     "likely_real": "The model takes the picture for a photograph",
@@ -358,30 +368,33 @@ def _of_file(finding: Finding) -> str:
     return statement if finding.source == "C2PA" else f"{statement.removesuffix('.')} ({clean(finding.source)})."
 
 
-def _meaning(code: str, decider: Finding | None, verdict: str, prediction: Prediction) -> str:
+def _meaning(decider: Finding | None, against: Finding | None, verdict: str, prediction: Prediction) -> str:
     pixels = _VERDICT_WORDS.get(verdict, "The model gave no verdict")
     if decider is None:
         why = prediction.error if verdict == "not_scored" else prediction.reason
         return pixels + (f": {clean(why)}." if why else ".")
-    return f"{_of_file(decider)} {pixels}."
+    return " ".join([*(_of_file(finding) for finding in (decider, against) if finding), f"{pixels}."])
 
 
-def _certainty(code: str, witness: str, prediction: Prediction, card: Mapping[str, Any]) -> str:
-    if code in ("likely_generated", "likely_real", "uncertain"):
+def _certainty(
+    code: str, decider: Finding | None, against: Finding | None, prediction: Prediction, card: Mapping[str, Any]
+) -> str:
+    """How sure the witnesses are that the conclusion rests on; empty where nothing is known of that."""
+    if decider is None:
+        if code not in _VERDICT_CODES:
+            return ""
         rated = _leaning(prediction) if code == "uncertain" else _rated_alike(prediction)
         return " ".join(filter(None, (rated, _measured(code, card))))
+    said = []
+    if code in ("signed_generated", "signed_edited", "signed_captured"):
+        said.append(_KEY_NEEDED)
+    if WATERMARK in (decider.strength, against.strength if against else ""):
+        said.append(_MARK_BY_CHANCE)
     if code == "conflict_generated_claim":
-        return _measured("likely_real", card)
-    if prediction.verdict == VERDICT_GENERATED and code.startswith("conflict_"):
-        return _measured("likely_generated", card)
-    return {
-        CONTENT_CREDENTIALS: {
-            "signed_generated": "Such a signature cannot be forged without the signer's key.",
-            "signed_edited": "Such a signature cannot be forged without the signer's key.",
-            "signed_captured": "Such a signature cannot be forged without the signer's key.",
-        }.get(code, ""),
-        WATERMARK_WITNESS: "By chance fewer than 1 in 100,000 pictures look as if they had this mark.",
-    }.get(witness, "")
+        said.append(_measured("likely_real", card))
+    elif prediction.verdict == VERDICT_GENERATED and code.startswith("conflict_"):
+        said.append(_measured("likely_generated", card))
+    return " ".join(filter(None, said))
 
 
 def _rated_alike(prediction: Prediction) -> str:

@@ -13,6 +13,7 @@ from deepfake_tf.contract import VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERT
 from deepfake_tf.detectors.bundle import read_card
 from deepfake_tf.engines.finding import find_models
 from deepfake_tf.provenance import Finding, Report
+from deepfake_tf.provenance.watermark import FALSE_ALARMS
 from tests.provenance.metadata_files import PARAMETERS, png_with
 
 PREDICTIONS = {
@@ -41,6 +42,7 @@ FINDINGS = {
     "unknown signer captured": credential("captured", "declared"),
     "broken generated": credential("generated", "hint"),
     "broken edited": credential("ai_edited", "hint"),
+    "broken captured": credential("captured", "hint"),
     "prompt": Finding("PNG text 'parameters'", "Holds what ComfyUI writes into images.", "declared", "generated"),
     "declared edited": Finding("XMP", "Declares that the image was edited with AI.", "declared", "ai_edited"),
     "declared captured": Finding("XMP", "Declares that the image was captured.", "declared", "captured"),
@@ -59,6 +61,7 @@ CASES = [
     ("signed captured", ("generated",), "conflict_signed_capture", "conflict", "content_credentials"),
     ("signed captured, watermark", EVERY, "conflict_signed_capture", "conflict", "content_credentials"),
     ("signed captured, prompt", EVERY, "conflict_signed_capture", "conflict", "content_credentials"),
+    ("signed captured, declared edited", EVERY, "conflict_signed_capture", "conflict", "content_credentials"),
     ("signed captured, names a generator", ("uncertain",), "signed_captured", "real", "content_credentials"),
     ("signed generated, names a camera", EVERY, "signed_generated", "generated", "content_credentials"),
     ("unknown signer generated", ("generated", *UNDECIDED), "credential_generated", "generated", "content_credentials"),
@@ -73,6 +76,7 @@ CASES = [
     ("prompt, names a camera", ("uncertain",), "declared_generated", "generated", "declaration"),
     ("prompt, declared captured", EVERY, "conflict_in_file", "conflict", "declaration"),
     ("declared captured, names a generator", EVERY, "conflict_in_file", "conflict", "declaration"),
+    ("prompt, unknown signer captured", EVERY, "conflict_in_file", "conflict", "content_credentials"),
     ("declared edited", EVERY, "declared_edited", "generated", "declaration"),
     ("declared edited, declared captured", EVERY, "declared_edited", "generated", "declaration"),
     ("declared captured", UNDECIDED, "claimed_captured", "unknown", "declaration"),
@@ -88,6 +92,7 @@ CASES = [
     ("broken edited", ("real", *UNDECIDED), "hint_edited", "generated", "hints"),
     ("broken edited", ("generated",), None, "", ""),
     ("names a camera", UNDECIDED, "hint_captured", "unknown", "hints"),
+    ("broken captured", UNDECIDED, "hint_captured", "unknown", "hints"),
     ("names a camera", ("real", "generated"), None, "", ""),
     ("names a program", EVERY, None, "", ""),
     ("signed nothing", EVERY, None, "", ""),
@@ -148,7 +153,33 @@ def test_statements_stand_in_the_order_of_their_strength():
         ("detector", "generated"),
         ("hints", "real"),
     ]
-    assert [statement.contradicts for statement in conclusion.statements] == [True, False, False, False, True]
+    assert [statement.contradicts for statement in conclusion.statements] == [False, True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("names", "verdict", "words"),
+    [
+        ("signed captured, watermark", "real", ("says captured", "carry a mark")),
+        ("signed captured, prompt", "uncertain", ("says captured", "ComfyUI")),
+        ("declared captured, watermark", "outside", ("was captured", "carry a mark")),
+        ("prompt, declared captured", "uncertain", ("ComfyUI", "was captured")),
+        ("prompt, unknown signer captured", "error", ("ComfyUI", "says captured")),
+        ("declared edited, declared captured, names a generator", "uncertain", ("was captured", "Midjourney")),
+        ("declared captured", "generated", ("was captured", "takes the picture for generated")),
+        ("prompt", "real", ("ComfyUI", "takes the picture for a photograph")),
+    ],
+)
+def test_a_contradiction_names_both_who_contradict_each_other(names, verdict, words):
+    conclusion = conclude(PREDICTIONS[verdict], report_of(names))
+    assert conclusion.side == "conflict"
+    assert all(word in conclusion.meaning for word in words)
+
+
+@pytest.mark.parametrize("names", ["watermark", "signed captured, watermark", "declared captured, watermark"])
+def test_how_sure_a_watermark_is_follows_from_the_bound_of_its_decoder(names):
+    for verdict in EVERY:
+        certainty = conclude(PREDICTIONS[verdict], report_of(names)).certainty
+        assert f"fewer than 1 in {round(1 / FALSE_ALARMS):,} pictures" in certainty
 
 
 def test_a_file_that_says_nothing_is_said_to():
