@@ -115,3 +115,15 @@ def _unescaped(match: re.Match[str]) -> str:
         return "\\"
     code = int(match[1][1:], 16)
     return chr(0xDC00 + code if match[1][0] == "x" else code)
+
+
+def format_probability(probability: float) -> str:
+    """As a percentage that never claims certainty."""
+    if probability < 0.001:
+        return "<0.1%"
+    return ">99.9%" if probability > 0.999 else f"{probability:.1%}"
+
+
+def format_band(band: tuple[float, float]) -> str:
+    """From where to where, in the digits of `format_probability`."""
+    return f"from {band[0]:.1%} to {band[1]:.1%}"

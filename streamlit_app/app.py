@@ -12,41 +12,23 @@ import drawing
 import scoring
 import streamlit as st
 
-from deepfake_tf import provenance
-from deepfake_tf.conclusion import Conclusion, conclude
-from deepfake_tf.contract import VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERTAIN, Explanation, Prediction
+from deepfake_tf.conclusion import conclude
+from deepfake_tf.contract import VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERTAIN, Prediction
+from deepfake_tf.detectors.bundle import describe_network, threshold_and_band
 from deepfake_tf.detectors.registry import DETECTORS, sees_central_square
+from deepfake_tf.output.heatmaps import draw_picture
+from deepfake_tf.output.html_report import SIDE_NAMES, Answer, format_report
 from deepfake_tf.output.tables import format_predictions
-from deepfake_tf.text import plural, printable
+from deepfake_tf.text import format_band, format_probability, plural, printable
 
 CARDS = 6  # images shown at once; of more, one is chosen
 ICONS = {"generated": "auto_awesome", "real": "photo_camera", "conflict": "balance", "unknown": "help"}
-SIDE_NAMES = {
-    "generated": "Generated or edited with AI",
-    "real": "Photographs",
-    "conflict": "Contradictions",
-    "unknown": "No clear answer",
-}
 
 
 @dataclasses.dataclass(frozen=True)
 class Upload:
     name: str
     encoded: bytes
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """One image with all that is said of it."""
-
-    upload: Upload
-    explanation: Explanation
-    report: provenance.Report
-    conclusion: Conclusion
-
-    @property
-    def prediction(self) -> Prediction:
-        return self.explanation.prediction
 
 
 def main() -> None:
@@ -109,8 +91,9 @@ def answer(uploads: list[Upload]) -> tuple[list[Answer], Exception | None]:
         for number, upload in enumerate(uploads, start=1):
             explanation = scoring.explain(url, upload.name, upload.encoded)
             report = scoring.inspect(upload.encoded)
-            conclusion = conclude(explanation.prediction, report, scoring.card_of(explanation.prediction))
-            answers.append(Answer(upload, explanation, report, conclusion))
+            card = scoring.card_of(explanation.prediction)
+            conclusion = conclude(explanation.prediction, report, card)
+            answers.append(Answer(upload.name, upload.encoded, explanation, report, conclusion, card))
             bar.progress(number / len(uploads), f"Scored {number} of {len(uploads)}")
     except (OSError, ValueError, ImportError) as error:
         return answers, error
@@ -141,8 +124,18 @@ def show_results(answers: list[Answer]) -> None:
             show_card(answers.index(answer), answer)
     predictions = [answer.prediction for answer in answers]
     conclusions = [answer.conclusion.to_row() for answer in answers]
-    for column, row_format, mime in zip(st.columns(2), ("csv", "json"), ("text/csv", "application/json")):
-        # "ignore": the download is ready, and scoring need not run again for it.
+    report, *tables = st.columns(3)
+    # "ignore": scoring need not run again for a download.
+    report.download_button(
+        "Download report",
+        lambda: format_report(answers),  # made when it is asked for
+        "report.html",
+        "text/html",
+        on_click="ignore",
+        width="stretch",
+        help="One page to keep or to print: pictures, conclusions, what each witness says",
+    )
+    for column, row_format, mime in zip(tables, ("csv", "json"), ("text/csv", "application/json")):
         column.download_button(
             f"Download {row_format.upper()}",
             format_predictions(predictions, row_format, conclusions).encode("utf-8"),
@@ -169,7 +162,7 @@ def show_table(answers: list[Answer]) -> list[Answer]:
             "conclusion": answer.conclusion.sentence,
             "rests on": answer.conclusion.witness.replace("_", " "),
             # No number where it means nothing.
-            "generated": answer.prediction.probability if has_number(answer.prediction) else None,
+            "generated": answer.prediction.probability if answer.has_number else None,
             "detector": answer.prediction.detector,
             "size": f"{answer.prediction.width} x {answer.prediction.height}" if answer.prediction.width else "",
             "why": printable(answer.prediction.error or answer.prediction.reason),
@@ -187,13 +180,9 @@ def show_table(answers: list[Answer]) -> list[Answer]:
     return answers
 
 
-def has_number(prediction: Prediction) -> bool:
-    return prediction.in_domain and not prediction.error
-
-
 def show_card(index: int, answer: Answer) -> None:
     prediction, conclusion = answer.prediction, answer.conclusion
-    st.text(printable(answer.upload.name))
+    st.text(printable(answer.name))
     st.subheader(f":material/{ICONS[conclusion.side]}: {conclusion.sentence}")
     show_pictures(index, answer)
     st.text(printable(conclusion.meaning))  # it may repeat words of the file
@@ -204,26 +193,25 @@ def show_card(index: int, answer: Answer) -> None:
             st.write("There is a detector for images of this size, but the server that answered does not have it.")
         else:
             st.write(f"Can be judged: {scoring.what_can_be_judged()}.")
-        if card := scoring.card_of(prediction):
-            show_training_data(card)
-    if has_number(prediction):
+        show_training_data(answer.card)
+    if answer.has_number:
         with st.expander("The model's number"):
-            show_number(prediction)
+            show_number(answer)
     show_evidence(answer)
 
 
 def show_pictures(index: int, answer: Answer) -> None:
     """The picture, and where there is a verdict the map of its evidence beside it."""
-    upload, prediction = answer.upload, answer.prediction
-    if not has_number(prediction):
-        show_picture(upload, "The image.")
+    prediction = answer.prediction
+    if not answer.has_number:
+        show_picture(answer.encoded, "The image.")
         return
     before, after = st.columns(2)
     with before:
-        show_picture(upload, "The image.")
+        show_picture(answer.encoded, "The image.")
     with after:
         opacity = st.session_state.get(f"opacity_{index}", 50) / 100
-        picture = drawing.draw_picture(upload.encoded, answer.explanation.heatmap, opacity, prediction.detector)
+        picture = draw_picture(answer.encoded, answer.explanation.heatmap, opacity, prediction.detector)
         if picture is not None:
             st.image(picture, width="stretch", alt="The image with the network's heat map over it.")
         st.slider("Opacity of the heat map, in percent", 0, 100, 50, key=f"opacity_{index}")
@@ -235,9 +223,9 @@ def show_pictures(index: int, answer: Answer) -> None:
     )
 
 
-def show_number(prediction: Prediction) -> None:
-    card = scoring.card_of(prediction)
-    threshold, band = scoring.decision(card)
+def show_number(answer: Answer) -> None:
+    prediction = answer.prediction
+    threshold, band = threshold_and_band(answer.card)
     st.write(describe_verdict(prediction, threshold, band))
     gauge = (prediction.probability, threshold, band)
     st.image(
@@ -245,15 +233,15 @@ def show_number(prediction: Prediction) -> None:
         width="stretch",
         alt=drawing.describe_gauge(*gauge),
     )
-    if not card:
+    if not answer.card:
         show_small("Where this server's model draws its lines is not known here: its card is not at hand.")
 
 
 def describe_verdict(prediction: Prediction, threshold: float | None, band: tuple[float, float] | None) -> str:
     """The percentage, and why it makes this verdict; in Markdown, without a word from outside."""
-    number = f"{drawing.NUMBER}: **{drawing.format_probability(prediction.probability)}**"
+    number = f"{drawing.NUMBER}: **{format_probability(prediction.probability)}**"
     if prediction.verdict == VERDICT_UNCERTAIN:
-        where = f", {drawing.format_band(band)}," if band else ""
+        where = f", {format_band(band)}," if band else ""
         return f"{number}. That lies in the uncertain band{where} where the model errs too often to say."
     if band:
         bound = f"below {band[0]:.1%}" if prediction.verdict == VERDICT_REAL else f"above {band[1]:.1%}"
@@ -261,8 +249,8 @@ def describe_verdict(prediction: Prediction, threshold: float | None, band: tupl
     return f"{number}."
 
 
-def show_picture(upload: Upload, alternative: str) -> None:
-    picture = drawing.draw_picture(upload.encoded)
+def show_picture(encoded: bytes, alternative: str) -> None:
+    picture = draw_picture(encoded)
     if picture is None:
         st.write("This image cannot be shown.")
     else:
@@ -274,7 +262,7 @@ def show_evidence(answer: Answer) -> None:
     width, height = (prediction.width, prediction.height) if prediction.width else (report.width, report.height)
     if report.format:
         size = f"{width} x {height} pixels" if width else "size unknown"
-        st.text(f"{report.format}, {size}, {len(answer.upload.encoded) / 1024:,.1f} KiB")
+        st.text(f"{report.format}, {size}, {len(answer.encoded) / 1024:,.1f} KiB")
     with st.expander("What each witness says"):
         for statement in answer.conclusion.statements:
             against = " (against the conclusion)" if statement.contradicts else ""
@@ -311,12 +299,8 @@ def show_about() -> None:
 def show_model(name: str, card: dict) -> None:
     judges = f", for {DETECTORS[name].judges}" if name in DETECTORS else ""
     st.text(f"Detector {name}{judges}")
-    network = card.get("model") or card.get("network", {}).get("name")
-    if network:
-        version = card.get("versions", {}).get("deepfake_tf")
-        release = f", of deepfake-tf {version}" if version else ""
-        exported = card.get("exported") or card.get("date") or "at no known date"
-        st.text(f"Network: {network}{release}, exported {exported}")
+    if network := describe_network(card):
+        st.text(f"Network: {network}")
     show_training_data(card)
     metrics = card.get("validation_metrics", {})
     for metric, words in (("accuracy", "Accuracy"), ("roc_auc", "Area under the ROC curve")):

@@ -1,66 +1,17 @@
-"""What the page draws: an image as it is shown, its overlay, and the probability as a gauge."""
+"""What the page draws: the probability as a gauge."""
 
 from __future__ import annotations
 
 import html
 
-import numpy as np
-from PIL import Image
-
-from deepfake_tf.detectors.registry import sees_central_square
-from deepfake_tf.output.heatmaps import overlay
-from deepfake_tf.reading.pictures import open_image, open_picture
+from deepfake_tf.text import format_band, format_probability
 
 NUMBER = "Probability that the image is generated"  # what every percentage on the page is
-PICTURE_SIDE = 640  # pixels, the longer side of a picture on the page
-_EXIF_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 _WIDTH, _HEIGHT = 400, 148
 _LEFT, _RIGHT = 20, 380  # where 0 and 1 lie
 _LIGHT = ("#1b1f24", "#d5dae1")  # ink and bar; the page's own background shows through
 _DARK = ("#f2f4f7", "#4a5260")
-
-
-def draw_picture(
-    encoded: bytes, heatmap: np.ndarray | None = None, opacity: float = 0.5, detector: str = ""
-) -> Image.Image | None:
-    """The image at the page's size, upright, with a heat map over it where one is given.
-
-    Args:
-        encoded: the image file.
-        heatmap: float [h, w], 0..1, over the pixels as stored, or None.
-        opacity: float, 0..1.
-        detector: the row's `detector`, whose map it is.
-
-    Returns:
-        An RGB image, its longer side `PICTURE_SIDE`; small ones enlarged in hard squares. None where the file
-        cannot be read, or its picture needs more memory than there is.
-    """
-    picture = open_picture(encoded, PICTURE_SIDE)
-    if picture is None:
-        return None
-    if heatmap is not None:
-        picture = overlay(picture, heatmap, opacity, sees_central_square(detector))
-    turn = _turn(encoded)
-    return picture.transpose(turn) if turn is not None else picture
-
-
-def _turn(encoded: bytes) -> Image.Transpose | None:
-    """What turns the picture upright, by its EXIF; None where nothing does."""
-    try:
-        with open_image(encoded) as image:
-            return _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # parsers of broken metadata raise whatever they stumble over
-        return None
 
 
 def draw_gauge(
@@ -107,18 +58,6 @@ def draw_gauge(
         + "".join(parts)
         + "</svg>"
     )
-
-
-def format_probability(probability: float) -> str:
-    """As a percentage that never claims certainty."""
-    if probability < 0.001:
-        return "<0.1%"
-    return ">99.9%" if probability > 0.999 else f"{probability:.1%}"
-
-
-def format_band(band: tuple[float, float]) -> str:
-    """From where to where, in the digits of `format_probability`."""
-    return f"from {band[0]:.1%} to {band[1]:.1%}"
 
 
 def describe_gauge(probability: float, threshold: float | None, band: tuple[float, float] | None) -> str:

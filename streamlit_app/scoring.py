@@ -16,7 +16,7 @@ from deepfake_tf import provenance
 from deepfake_tf.contract import VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERTAIN, Explanation, Prediction
 from deepfake_tf.decision.verdict import probability_of
 from deepfake_tf.detectors import cifake
-from deepfake_tf.detectors.bundle import read_card
+from deepfake_tf.detectors.bundle import read_card, threshold_and_band
 from deepfake_tf.detectors.registry import DETECTORS
 from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.finding import find_model, find_models, is_saved_model
@@ -94,7 +94,7 @@ def card_of(prediction: Prediction) -> dict[str, Any]:
 
 
 def _gives(card: dict[str, Any], prediction: Prediction) -> bool:
-    threshold, band = decision(card)
+    threshold, band = threshold_and_band(card)
     rules = card.get("decision", {})
     calibration = card.get("calibration", {})
     if temperature := rules.get("temperature", calibration.get("temperature")):
@@ -120,13 +120,6 @@ def load_robustness_plot() -> bytes | None:
         return (folder / "figures" / "robustness.png").read_bytes()
     except (OSError, ValueError):
         return None
-
-
-def decision(card: dict[str, Any]) -> tuple[float | None, tuple[float, float] | None]:
-    """The threshold and the uncertain band, each None where the card does not have it."""
-    rules = card.get("decision") or {"threshold": card.get("threshold"), "uncertain_band": card.get("band")}
-    band = rules.get("uncertain_band")
-    return rules.get("threshold"), (band[0], band[1]) if band else None
 
 
 def what_can_be_judged() -> str:

@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {  # room -> the rooms that it may import, beside
     "training": DATA | {"networks", "decision"},
     "evaluation": DATA | {"networks", "decision", "training", "engines"},
     "export": DATA | {"networks", "decision", "training", "engines", "evaluation"},
-    "output": SCORING,
+    "output": SCORING | {"provenance", "conclusion"},
     "prediction_run": SCORING | {"provenance", "conclusion"},
     "samples": DATA,
     "server": SCORING | {"provenance", "conclusion", "shipped", "samples"},

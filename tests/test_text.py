@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from deepfake_tf.text import as_cell, as_utf8, json_text, of_cell, of_utf8, plural, printable
+from deepfake_tf.text import as_cell, as_utf8, format_probability, json_text, of_cell, of_utf8, plural, printable
 
 NAMES = [
     "plain.png",
@@ -69,3 +69,7 @@ def test_plural():
     assert [plural(count, "image") for count in (0, 1, 2, 1000)] == ["0 images", "1 image", "2 images", "1,000 images"]
     assert plural(2, "batch") == "2 batches"
     assert plural(3, "epoch") == "3 epochs"
+
+
+def test_no_percentage_claims_certainty():
+    assert [format_probability(value) for value in (0.0, 0.0104, 0.99999)] == ["<0.1%", "1.0%", ">99.9%"]

@@ -77,7 +77,7 @@ def degrade(pixels, draws, noise, share: float):
     pixels = ops.einsum("nij,njwc->niwc", operator(height), pixels)
     pixels = ops.einsum("nij,nhjc->nhic", operator(width), pixels)
     pixels = select("noise", pixels + noise * strengths["noise"][:, None, None, None], pixels)
-    pixels = select("greyscale", ops.tensordot(pixels, _TO_YCC[:, :1], 1) * np.ones(3, np.float32), pixels)
+    pixels = select("greyscale", ops.repeat(ops.tensordot(pixels, _TO_YCC[:, :1], 1), 3, axis=-1), pixels)
     pixels = ops.clip(ops.round(pixels), 0.0, 255.0)
     return select("jpeg", jpeg(pixels, strengths["jpeg"]), pixels)
 
@@ -89,13 +89,13 @@ def blur_matrix(side: int, sigma):
     distances = np.stack(
         [positions[:, None] - mirror for mirror in (positions, -1 - positions, 2 * side - 1 - positions)]
     )
-    weights = ops.exp(-0.5 * ops.square(distances / sigma[:, None, None, None]))
+    weights = ops.exp(-0.5 * ops.square(ops.divide(distances, sigma[:, None, None, None])))
     return _normalise_rows(ops.sum(weights, axis=1))
 
 
 def resize_matrix(side: int, factor):
     """Bicubic, antialiased, to round(factor * side) pixels and back: factor [N] -> float32 [N, side, side]."""
-    centres = np.arange(side, dtype=np.float32) + 0.5
+    centres = ops.arange(side, dtype="float32") + 0.5
     small = ops.round(factor * side)[:, None, None]  # pixels of the small row; the matrices keep room for `side`
     step = side / small
     exists = ops.cast(centres < small, "float32")
@@ -129,7 +129,7 @@ def jpeg(pixels, quality):
 def _quantise(planes, table, scale):
     """Through the quantised 8 x 8 DCT and back: planes [N, H, W, C]."""
     _, height, width, channels = planes.shape
-    steps = ops.clip(ops.floor((table * scale[:, None, None] + 50.0) / 100.0), 1.0, 255.0)[:, None]
+    steps = ops.clip(ops.floor((ops.multiply(table, scale[:, None, None]) + 50.0) / 100.0), 1.0, 255.0)[:, None]
     blocks = ops.reshape(planes, (-1, height // 8, 8, width // 8, 8, channels))
     blocks = ops.reshape(ops.transpose(blocks, (0, 1, 3, 5, 2, 4)), (-1, height * width * channels // 64, 8, 8))
     coefficients = ops.matmul(ops.matmul(_DCT, blocks), _DCT.T)

@@ -138,6 +138,27 @@ def read_card(model: Path) -> dict[str, Any]:
     return read_bundle(model).card
 
 
+def threshold_and_band(card: Mapping[str, Any]) -> tuple[float | None, tuple[float, float] | None]:
+    """From what probability an image counts as generated, and between which the verdict is "uncertain".
+
+    Returns:
+        (threshold, (low, high)), 0..1; each None where the card does not have it.
+    """
+    rules = card.get("decision") or {"threshold": card.get("threshold"), "uncertain_band": card.get("band")}
+    band = rules.get("uncertain_band")
+    return rules.get("threshold"), (band[0], band[1]) if band else None
+
+
+def describe_network(card: Mapping[str, Any]) -> str:
+    """Which network it is, of which release and when exported; empty where the card does not say."""
+    network = card.get("model") or card.get("network", {}).get("name")
+    if not network:
+        return ""
+    version = card.get("versions", {}).get("deepfake_tf")
+    release = f", of deepfake-tf {version}" if version else ""
+    return f"{network}{release}, exported {card.get('exported') or card.get('date') or 'at no known date'}"
+
+
 def detector_of(model: Path) -> str:
     """The name of the detector that a SavedModel, a bundle or a `.tflite` belongs to; nothing is checked yet."""
     if (model / "saved_model.pb").is_file() or not has_light(model):

@@ -17,11 +17,22 @@ from PIL import Image
 
 from deepfake_tf.contract import Explanation
 from deepfake_tf.detectors.registry import sees_central_square
-from deepfake_tf.reading.pictures import open_picture, to_rgb
+from deepfake_tf.reading.pictures import open_image, open_picture, to_rgb
 from deepfake_tf.text import printable
 
 COLUMNS = 6  # pictures a row of a contact sheet
-PICTURE_SIDE = 320  # pixels, the longer side of a picture on the sheet
+SHEET_SIDE = 320  # pixels, the longer side of a picture on the sheet
+PICTURE_SIDE = 640  # of a picture by itself
+_EXIF_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def overlay(image: Image.Image, heatmap: np.ndarray, opacity: float = 0.5, central_square: bool = False) -> Image.Image:
@@ -56,6 +67,39 @@ def overlay(image: Image.Image, heatmap: np.ndarray, opacity: float = 0.5, centr
     return Image.fromarray(np.round(pixels * (1.0 - weight) + colours * weight).astype(np.uint8))
 
 
+def draw_picture(
+    encoded: bytes, heatmap: np.ndarray | None = None, opacity: float = 0.5, detector: str = ""
+) -> Image.Image | None:
+    """The image as it is shown, upright, with a heat map over it where one is given.
+
+    Args:
+        encoded: the image file.
+        heatmap: float [h, w], 0..1, over the pixels as stored, or None.
+        opacity: float, 0..1.
+        detector: the row's `detector`, whose map it is.
+
+    Returns:
+        An RGB image, its longer side `PICTURE_SIDE`; small ones enlarged in hard squares. None where the file
+        cannot be read, or its picture needs more memory than there is.
+    """
+    picture = open_picture(encoded, PICTURE_SIDE)
+    if picture is None:
+        return None
+    if heatmap is not None:
+        picture = overlay(picture, heatmap, opacity, sees_central_square(detector))
+    turn = _turn(encoded)
+    return picture.transpose(turn) if turn is not None else picture
+
+
+def _turn(encoded: bytes) -> Image.Transpose | None:
+    """What turns the picture upright, by its EXIF; None where nothing does."""
+    try:
+        with open_image(encoded) as image:
+            return _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # parsers of broken metadata raise whatever they stumble over
+        return None
+
+
 def draw_sheet(explanations: Sequence[Explanation], images: Sequence[bytes]) -> bytes:
     """Images with their verdicts, and below each its overlay, on one sheet.
 
@@ -75,7 +119,7 @@ def draw_sheet(explanations: Sequence[Explanation], images: Sequence[bytes]) -> 
     for index, (explanation, encoded) in enumerate(zip(explanations, images, strict=True)):
         row, column = divmod(index, columns)
         prediction = explanation.prediction
-        picture = open_picture(encoded, PICTURE_SIDE) if not prediction.error else None
+        picture = open_picture(encoded, SHEET_SIDE) if not prediction.error else None
         above, below = grid[2 * row, column], grid[2 * row + 1, column]
         above.set_title(
             f"{printable(Path(prediction.file).name)}\n{_caption(prediction)}", fontsize=8, parse_math=False

@@ -27,4 +27,4 @@ from pathlib import Path
 SAMPLE = Path(__file__).parents[1] / "samples" / "photographs" / "china.jpg"
 STABLE = "stable"  # the label whose version answers uploads
 # What the extra `app` brings, for the servers and for the page.
-PACKAGES = ("streamlit", "matplotlib", "fastapi", "starlette", "uvicorn", "python_multipart")
+PACKAGES = ("streamlit", "matplotlib", "jinja2", "fastapi", "starlette", "uvicorn", "python_multipart")

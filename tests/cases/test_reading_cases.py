@@ -16,10 +16,10 @@ from PIL import Image
 
 from deepfake_tf import Detector
 from deepfake_tf.cli.paths import expand_paths
+from deepfake_tf.output.heatmaps import draw_picture
 from deepfake_tf.reading import pillow_reader
 from deepfake_tf.reading.pictures import open_picture, to_rgb
 from deepfake_tf.shipped import shipped_folder
-from streamlit_app.drawing import draw_picture
 from tests.damaged_files import damaged_files
 from tests.images import encode, photograph
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from deepfake_tf import Detector
-from deepfake_tf.output.heatmaps import draw_sheet, overlay
+from deepfake_tf.output.heatmaps import PICTURE_SIDE, draw_picture, draw_sheet, overlay
 from tests.images import encode, photograph
 
 
@@ -41,3 +41,35 @@ def test_a_sheet_shows_good_and_bad_images(exported_model):
     sheet = Image.open(io.BytesIO(draw_sheet(Detector(exported_model.path).explain(images), images)))
     assert sheet.format == "PNG"
     assert sheet.width > sheet.height
+
+
+def test_small_pictures_keep_their_pixels():
+    image = Image.new("RGB", (2, 1), "red")
+    image.putpixel((1, 0), (0, 0, 255))
+    picture = draw_picture(encode(image, "PNG"))
+    assert picture.size == (PICTURE_SIDE, PICTURE_SIDE // 2)
+    assert picture.getcolors() == [(PICTURE_SIDE**2 // 4, (255, 0, 0)), (PICTURE_SIDE**2 // 4, (0, 0, 255))]
+
+
+def test_picture_is_upright_and_the_map_turns_with_it():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored on its left side: the stored left edge is shown at the top
+    encoded = encode(Image.new("RGB", (60, 40)), "JPEG", exif=exif)
+    heatmap = np.zeros((4, 4), np.float32)
+    heatmap[:, 0] = 1.0
+    picture = np.asarray(draw_picture(encoded, heatmap, 1.0), np.float64)
+    assert picture.shape == (PICTURE_SIDE, round(PICTURE_SIDE * 2 / 3), 3)
+    assert picture[:50].mean() > 100
+    assert picture[-50:].mean() < 5
+
+
+@pytest.mark.parametrize("encoded", [b"", b"no image", encode(photograph(), "PNG")[:200]])
+def test_no_picture_of_a_broken_file(encoded):
+    assert draw_picture(encoded) is None
+
+
+def test_map_of_a_photograph_is_of_its_central_square():
+    encoded = encode(Image.new("RGB", (640, 320)), "PNG")
+    drawn = draw_picture(encoded, np.ones((14, 14), np.float32), 1.0, "photograph")
+    assert drawn.getpixel((80, 160)) == (0, 0, 0)
+    assert drawn.getpixel((320, 160)) != (0, 0, 0)

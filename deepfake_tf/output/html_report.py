@@ -1,0 +1,154 @@
+"""A report to keep: one HTML file that needs nothing else, of one picture or of a batch; it prints well to PDF.
+
+The template is `html_report.html` beside this file. Jinja2 escapes whatever is put into it, and the page forbids
+itself scripts and everything that is not in it, so that no word of a file can do anything there.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from deepfake_tf import __version__, provenance
+from deepfake_tf.conclusion import Conclusion, conclude
+from deepfake_tf.contract import MAX_BATCH_SIZE, Explanation, Prediction
+from deepfake_tf.detectors.bundle import describe_network, threshold_and_band
+from deepfake_tf.detectors.registry import sees_central_square
+from deepfake_tf.engines.detector import Detector
+from deepfake_tf.output.heatmaps import draw_picture
+from deepfake_tf.reading.files import read_file
+from deepfake_tf.text import format_band, format_probability, plural, printable
+
+TEMPLATE = Path(__file__).with_suffix(".html")
+SIDE_NAMES = {
+    "generated": "Generated or edited with AI",
+    "real": "Photographs",
+    "conflict": "Contradictions",
+    "unknown": "No clear answer",
+}
+_JPEG_QUALITY = 85
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answer:
+    """One image with all that is said of it.
+
+    Attributes:
+        name: str. The file's name.
+        encoded: bytes. The file; empty where it could not be read.
+        explanation: Explanation, the detector's word.
+        report: what the file says of itself.
+        conclusion: Conclusion, from all of it.
+        card: the model card of the detector that judged; empty where none is at hand.
+    """
+
+    name: str
+    encoded: bytes
+    explanation: Explanation
+    report: provenance.Report
+    conclusion: Conclusion
+    card: Mapping[str, Any]
+
+    @property
+    def prediction(self) -> Prediction:
+        return self.explanation.prediction
+
+    @property
+    def has_number(self) -> bool:
+        """Whether the probability means something."""
+        return self.prediction.in_domain and not self.prediction.error
+
+
+def answer_files(detector: Detector, paths: Sequence[str]) -> Iterator[Answer]:
+    """Ask all witnesses about files, a batch at a time.
+
+    Args:
+        detector: Detector.
+        paths: the files. One that cannot be read or scored gets an answer too, with the reason.
+
+    Raises:
+        ConnectionError, TimeoutError: the detector is behind an address, where nobody answers.
+    """
+    cards = detector.cards
+    for start in range(0, len(paths), MAX_BATCH_SIZE):
+        for explanation in detector.explain(paths[start : start + MAX_BATCH_SIZE]):
+            prediction = explanation.prediction
+            try:
+                encoded = read_file(prediction.file)
+            except OSError:  # the row says so
+                encoded = b""
+            report = provenance.inspect(prediction.file)
+            card = cards.get(prediction.detector, {})
+            yield Answer(prediction.file, encoded, explanation, report, conclude(prediction, report, card), card)
+
+
+def format_report(answers: Sequence[Answer]) -> str:
+    """The report, as text that UTF-8 can hold.
+
+    Args:
+        answers: at least one.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["printable"] = printable  # what steers or hides text is written out
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        answers=answers,
+        counts=Counter(answer.conclusion.side for answer in answers),
+        side_names=SIDE_NAMES,
+        title=f"Real or generated? {plural(len(answers), 'image')}",
+        made=datetime.datetime.now(datetime.UTC),
+        version=__version__,
+        pictures=_pictures,
+        facts=_facts,
+    )
+
+
+def _pictures(answer: Answer) -> list[tuple[str, str]]:
+    """(data URI, alternative text): the image, and where there is a verdict the map of its evidence."""
+    wanted: list[tuple[str, dict[str, Any]]] = [("The image.", {})]
+    if answer.has_number:
+        square = ", which is of the central square" if sees_central_square(answer.prediction.detector) else ""
+        spoke = f"Bright regions spoke for {answer.prediction.label} on the heat map{square}."
+        wanted.append((spoke, {"heatmap": answer.explanation.heatmap, "detector": answer.prediction.detector}))
+    drawn = ((draw_picture(answer.encoded, **options), words) for words, options in wanted)
+    return [(_data_uri(picture), words) for picture, words in drawn if picture is not None]
+
+
+def _data_uri(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _facts(answer: Answer) -> Iterator[tuple[str, str]]:
+    """(name, value) of what somebody needs who wants to check the report."""
+    prediction, report = answer.prediction, answer.report
+    width, height = (prediction.width, prediction.height) if prediction.width else (report.width, report.height)
+    if report.format:
+        yield "Format", f"{report.format}, {width} x {height} pixels" if width else report.format
+    if answer.encoded:
+        yield "File", f"{len(answer.encoded):,} bytes"
+        yield "SHA-256", hashlib.sha256(answer.encoded).hexdigest()
+    if prediction.error:
+        yield "Without a score", prediction.error
+        return
+    yield "Verdict of the model", prediction.verdict
+    if prediction.reason:
+        yield "Out of domain", prediction.reason
+    else:
+        yield "Probability that it is generated", format_probability(prediction.probability)
+        threshold, band = threshold_and_band(answer.card)
+        if band:
+            yield "Uncertain", f"{format_band(band)}; threshold {threshold:.1%}"
+    yield "Detector", ", ".join(filter(None, (prediction.detector, describe_network(answer.card))))
