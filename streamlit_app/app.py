@@ -12,7 +12,7 @@ import drawing
 import scoring
 import streamlit as st
 
-from deepfake_tf.conclusion import conclude
+from deepfake_tf.conclusion import NONE, conclude
 from deepfake_tf.contract import VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERTAIN, Prediction
 from deepfake_tf.detectors.bundle import describe_network, threshold_and_band
 from deepfake_tf.detectors.registry import DETECTORS, sees_central_square
@@ -34,10 +34,7 @@ class Upload:
 def main() -> None:
     st.set_page_config(page_title="Real or generated?", page_icon=":material/image_search:", layout="centered")
     st.title("Real or generated?")
-    st.write("Drop a picture to see what speaks for a photograph, and what for an AI-generated image.")
-    show_small(
-        f"Can be judged: {scoring.what_can_be_judged()}. Cannot be judged: other sizes, screenshots, scans, drawings."
-    )
+    introduction = st.container()  # which makes room for the results
     # New keys empty the widgets, which is the only way to clear an uploader.
     turn = st.session_state.setdefault("turn", 0)
     files = st.file_uploader(
@@ -52,7 +49,14 @@ def main() -> None:
         ":material/lock: Images are not stored: they stay in memory while this page is open, and go to the model "
         "server alone."
     )
-    if uploads:
+    if not uploads:
+        with introduction:
+            st.write("Drop a picture to see what speaks for a photograph, and what for an AI-generated image.")
+            show_small(
+                f"Can be judged: {scoring.what_can_be_judged()}. Cannot be judged: other sizes, screenshots, scans, "
+                "drawings."
+            )
+    else:
         with results:
             answers, error = answer(uploads)
             if error is not None:
@@ -160,7 +164,7 @@ def show_table(answers: list[Answer]) -> list[Answer]:
         {
             "file": printable(answer.prediction.file),
             "conclusion": answer.conclusion.sentence,
-            "rests on": answer.conclusion.witness.replace("_", " "),
+            "rests on": answer.conclusion.witness.replace("_", " ") if answer.conclusion.witness != NONE else None,
             # No number where it means nothing.
             "generated": answer.prediction.probability if answer.has_number else None,
             "detector": answer.prediction.detector,

@@ -23,6 +23,7 @@ def add(commands: Commands) -> None:
     add_model_option(command, "a SavedModel")
     command.add_argument("--peers", action="store_true", help="PyTorch, ONNX Runtime and OpenVINO too, where installed")
     command.add_argument("--photographs", action="store_true", help="instead: the detector for photographs")
+    command.add_argument("--page", action="store_true", help="instead: the web page, in headless Chromium")
     command.add_argument("--quick", action="store_true", help="each thing once: to see that it runs, not how fast")
     command.add_argument(
         "--litert", metavar="DIR", help="instead: the .tflite variants there, on the labelled images of --data"
@@ -39,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
         check_folder(options.output)
     if options.photographs:
         return _measure_photographs(options)
+    if options.page:
+        return _measure_page(options)
     return _measure_variants(options) if options.litert else _measure_everything(options)
 
 
@@ -66,6 +69,12 @@ def _measure_photographs(options: argparse.Namespace) -> int:
     from deepfake_tf.benchmark.photographs import measure_photographs
 
     return _show(measure_photographs(options.model, options.peers, options.quick), options)
+
+
+def _measure_page(options: argparse.Namespace) -> int:
+    from deepfake_tf.benchmark.page import measure_page
+
+    return _show(measure_page(options.model, options.quick), options)
 
 
 def _show(report: Report, options: argparse.Namespace) -> int:

@@ -98,6 +98,7 @@ def test_two_images_download_server_lost_and_back(browser, contract_model, tmp_p
                 rows = list(csv.DictReader(file))
             assert [row["file"] for row in rows] == [file["name"] for file in files]
             assert [0.0 <= float(row["probability"]) <= 1.0 for row in rows] == [True, True]
+            assert _serious_findings(page) == []
 
             server.stop(signal.SIGINT)
             page.locator("input[type=file]").set_input_files([third])
@@ -112,6 +113,8 @@ def test_app_starts_and_ends_both(browser, contract_model):
     upload = {"name": "cat.jpg", "mimeType": "image/jpeg", "buffer": encode(photograph(), "JPEG")}
     with App(model=str(contract_model), engine="local") as app:
         with _open(browser, app.address) as page:
+            page.get_by_text("Sample photographs", exact=True).wait_for()
+            assert _serious_findings(page) == []
             page.locator("input[type=file]").set_input_files([upload])
             page.locator("h3").first.wait_for()
         assert app.stop() == 0
@@ -119,7 +122,7 @@ def test_app_starts_and_ends_both(browser, contract_model):
             urllib.request.urlopen(app.address, timeout=5)
 
 
-def test_two_detectors_on_a_dark_narrow_page(browser):
+def test_two_detectors_on_a_dark_narrow_page(browser, tmp_path):
     """The models that ship: each image is shown with the numbers of the one that judged it."""
     sizes = {"large.jpg": photograph(640, 480), "small.jpg": photograph(32, 32)}
     files = [{"name": name, "mimeType": "image/jpeg", "buffer": encode(image, "JPEG")} for name, image in sizes.items()]
@@ -146,6 +149,26 @@ def test_two_detectors_on_a_dark_narrow_page(browser):
             assert f"from {low:.1%} to {high:.1%}" in gauges.nth(index).get_attribute("alt")
             shown = Image.open(io.BytesIO(gauges.nth(index).screenshot())).convert("L")
             assert np.median(np.asarray(shown)) < 100
+        assert _serious_findings(page) == []
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download report").click()
+        download.value.save_as(tmp_path / "report.html")
+        page.goto((tmp_path / "report.html").as_uri())
+        assert page.get_by_role("heading", level=2).count() == len(files)
+        assert page.get_by_role("img").count() == 2 + len(judged)
+        assert _serious_findings(page) == []
+        assert page.pdf().startswith(b"%PDF")
+
+
+def _serious_findings(page) -> list[str]:
+    """What axe-core finds wrong for keyboards and screen readers, as far as it is serious."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    violations = axe.Axe().run(page).response["violations"]
+    return [
+        f"{found['id']}: {found['nodes'][0]['html']}"
+        for found in violations
+        if found["impact"] in ("serious", "critical")
+    ]
 
 
 @contextlib.contextmanager

@@ -70,6 +70,21 @@ def test_one_image(page):
     assert not page.dataframe
 
 
+def test_the_introduction_makes_room_for_the_answer(page):
+    drop(page, "cat.jpg")
+    assert "Can be judged" not in texts(page)
+    page.file_uploader[0].set_value([])
+    assert "Can be judged" in texts(page.run())
+
+
+def test_the_same_file_twice_is_two_answers(page):
+    page.run()
+    page.file_uploader[0].set_value(images("cat.jpg") * 2)
+    page.run()
+    assert not page.exception
+    assert len(page.subheader) == 2
+
+
 def test_slider_does_not_score_again(page, server):
     drop(page, "cat.jpg")
     page.slider[0].set_value(80).run()
