@@ -11,6 +11,7 @@ from collections import Counter
 import drawing
 import scoring
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from deepfake_tf.conclusion import NONE, conclude
 from deepfake_tf.contract import VERDICT_GENERATED, VERDICT_REAL, VERDICT_UNCERTAIN, Prediction
@@ -83,7 +84,13 @@ def choose_more(turn: int, expanded: bool) -> list[Upload]:
 
 
 def clear() -> None:
-    st.session_state["turn"] += 1
+    turn = st.session_state["turn"]
+    shot = st.session_state.get(f"camera_{turn}")
+    # With the widgets alone, Streamlit would keep their files until the page is closed.
+    context = get_script_run_ctx()
+    for file in [*st.session_state.get(f"files_{turn}", []), *([shot] if shot else [])]:
+        context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
+    st.session_state["turn"] = turn + 1
 
 
 def answer(uploads: list[Upload]) -> tuple[list[Answer], Exception | None]:

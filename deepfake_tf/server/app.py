@@ -9,6 +9,7 @@ import os
 import sys
 import time
 
+from deepfake_tf.provenance.content_credentials import check_trust_list
 from deepfake_tf.server import PACKAGES
 from deepfake_tf.server.addresses import reachable
 from deepfake_tf.server.background import free_port, running, running_server, wait_until_it_answers
@@ -32,12 +33,14 @@ def run_app(options: AppOptions) -> None:
 
     Raises:
         FileNotFoundError: no model.
+        ValueError: the trust list cannot be read.
         ModuleNotFoundError: a package of the extra `app` is not installed.
         OSError: one of the two did not start, or ended by itself; with what it printed.
     """
     for package in PACKAGES:  # told here, not in a child's log
         if importlib.util.find_spec(package) is None:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    check_trust_list()  # of the page, for what files say of themselves
     with interrupted_by_signals(), contextlib.ExitStack() as stack:
         url = options.url or os.environ.get("DEEPFAKE_TF_URL")
         children = []

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal
 
@@ -45,6 +45,17 @@ _HEATMAP_DECIMALS = 4
 Score = Callable[[bytes, bool], Awaitable[dict[str, np.ndarray]]]
 
 
+Conclusion = Annotated[
+    Literal[CODES] | None,  # type: ignore[valid-type]
+    Field(description="the answer from all witnesses: the file's own word, a watermark, and the verdict"),
+]
+Sentence = Annotated[str | None, Field(description="the conclusion in words")]
+Witness = Annotated[
+    Literal[WITNESSES] | None,  # type: ignore[valid-type]
+    Field(description="who decides"),
+]
+
+
 class ScoreAnswer(BaseModel):
     """The score contract, for one image."""
 
@@ -58,24 +69,21 @@ class ScoreAnswer(BaseModel):
     reason: Annotated[str, Field(description="why the image is out of domain, or empty")]
     width: int
     height: int
-    conclusion: Annotated[
-        Literal[CODES] | None,  # type: ignore[valid-type]
-        Field(description="the answer from all witnesses: the file's own word, a watermark, and the verdict"),
-    ] = None
-    sentence: Annotated[str | None, Field(description="the conclusion in words")] = None
-    witness: Annotated[
-        Literal[WITNESSES] | None,  # type: ignore[valid-type]
-        Field(description="who decides"),
-    ] = None
+    conclusion: Conclusion = None
+    sentence: Sentence = None
+    witness: Witness = None
     heatmap: Annotated[
         list[list[float]] | None, Field(description="Grad-CAM of the label, rows of 0..1; with explain=true")
     ] = None
 
 
 class ErrorAnswer(BaseModel):
-    """Why there is no score."""
+    """Why there is no score. Of a file that the model refused, what the file says of itself still counts."""
 
     error: str
+    conclusion: Conclusion = None
+    sentence: Sentence = None
+    witness: Witness = None
 
 
 class HealthAnswer(BaseModel):
@@ -162,11 +170,10 @@ def build_gateway(
         except Exception as error:
             return _error(_status_of(error), str(error))
         row = {"detector": detector, **_first_row(outputs)}
+        concluded = _conclusion_of(row, report) if report else {}
         if message := row.pop("error"):
-            return _error(_status_of_image(message), message)
-        if report:
-            row.update(_conclusion_of(row, report))
-        return JSONResponse(row)
+            return _error(_status_of_image(message), message, more=concluded)
+        return JSONResponse({**row, **concluded})
 
     @app.get("/healthz", response_model=HealthAnswer, responses={503: {"model": HealthAnswer}}, summary="Readiness")
     async def healthz() -> Response:
@@ -236,7 +243,7 @@ def is_authorised(key: str | None, api_key: str | None) -> bool:
 
 def _conclusion_of(row: dict[str, Any], report: provenance.Report) -> dict[str, str]:
     fields = {field.name: row[field.name] for field in dataclasses.fields(Prediction) if field.name in row}
-    return conclude_from_all(Prediction(file="", error="", **fields), report).to_row()
+    return conclude_from_all(Prediction(file="", **fields), report).to_row()
 
 
 def _first_row(outputs: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -271,6 +278,6 @@ def _status_of_image(message: str) -> int:
     return {ErrorCode.EMPTY: 400, ErrorCode.UNKNOWN: 415}.get(error_code(message), 422)
 
 
-def _error(status: int, message: str, headers: Any = None) -> Response:
-    body = json.dumps({"error": message}, ensure_ascii=False)
+def _error(status: int, message: str, headers: Any = None, more: Mapping[str, str] | None = None) -> Response:
+    body = json.dumps({"error": message, **(more or {})}, ensure_ascii=False)
     return Response(body.encode("utf-8", "replace"), status, headers, "application/json")

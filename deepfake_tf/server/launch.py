@@ -22,6 +22,7 @@ from deepfake_tf.engines.finding import engine_class, find_models, is_saved_mode
 from deepfake_tf.engines.server_requests import API_KEY_HEADER, API_KEY_VARIABLE
 from deepfake_tf.engines.tensorflow_import import without_keras
 from deepfake_tf.engines.tf_serving import MODEL_NAME, RestEngine, ServerEngine, connect
+from deepfake_tf.provenance.content_credentials import check_trust_list
 from deepfake_tf.server import SAMPLE, STABLE, tensorflow_serving
 from deepfake_tf.server.addresses import reachable
 from deepfake_tf.server.engines import ENGINES
@@ -80,11 +81,13 @@ def serve(options: ServeOptions) -> None:
     """Serve until Ctrl-C or SIGTERM. Call it from the main thread.
 
     Raises:
-        FileNotFoundError, ValueError: no model there, none that can be read, or no version for a label.
+        FileNotFoundError, ValueError: no model there, none that can be read, no version for a label, or a trust list
+            that cannot be read.
         OSError: a port is in use, or the model server does not start, or it ended by itself.
     """
     # What uvicorn does not catch itself, such as a signal while the model loads, ends this function too.
     with interrupted_by_signals():
+        check_trust_list()  # of the gateway, for what files say of themselves
         if options.upstream is not None:
             _serve_gateway(options.upstream, options)
             return

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import requests
 
+from deepfake_tf.contract import ERROR_DAMAGED
 from deepfake_tf.decision.verdict import Decision, decide
 from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.tf_serving import RestEngine, connect
@@ -98,7 +99,8 @@ def test_the_answer_concludes_from_the_file_too():
     one = np.ones(1)
 
     async def score(encoded, explain):
-        return decide(3 * one, 0 * one, 40 * one, 30 * one, [""], decision)
+        error = "" if b"IEND" in encoded else ERROR_DAMAGED
+        return decide(3 * one, 0 * one, 40 * one, 30 * one, [error], decision)
 
     async def is_ready():
         return True
@@ -107,12 +109,16 @@ def test_the_answer_concludes_from_the_file_too():
         ask = lambda query, content: requests.post(f"http://127.0.0.1:{port}/predict{query}", data=content, timeout=30)
         plain, told = (ask("", content).json() for content in (png_with(), png_with(parameters=PARAMETERS)))
         alone = ask("?conclude=false", png_with(parameters=PARAMETERS)).json()
+        refused = ask("", png_with(parameters=PARAMETERS)[:-12])
     assert (plain["conclusion"], plain["witness"]) == ("likely_generated", "detector")
     assert (told["conclusion"], told["witness"]) == ("declared_generated", "declaration")
     assert told["sentence"] == "The file says that AI generated it"
     assert told["probability"] == plain["probability"]
     assert alone.items() < told.items()
     assert set(told) - set(alone) == {"conclusion", "sentence", "witness"}
+    assert refused.status_code == 422
+    assert refused.json()["error"] == ERROR_DAMAGED
+    assert refused.json()["conclusion"] == "declared_generated"  # a file without a score still has its word
 
 
 def test_explain_adds_the_heat_map(url):
@@ -160,8 +166,13 @@ def test_other_fields_of_a_form_do_not_matter(url):
 def test_refusals(url, body, headers, status):
     answer = requests.post(f"{url}/predict", data=body, headers=headers, timeout=30)
     assert answer.status_code == status, answer.text
-    assert set(answer.json()) == {"error"}
-    assert answer.json()["error"]
+    error, *conclusion = answer.json().items()
+    assert error[0] == "error"
+    assert error[1]
+    if status in (415, 422):  # the model saw it
+        assert dict(conclusion)["conclusion"] == "not_scored"
+    else:
+        assert conclusion == []
 
 
 def test_statuses_of_the_exported_models_errors(exported_model):

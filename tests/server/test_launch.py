@@ -131,6 +131,12 @@ def test_missing_model(tmp_path):
         serve(ServeOptions(str(tmp_path), "local", rest_port=0, gateway_port=0))
 
 
+def test_trust_list_that_cannot_be_read(contract_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPFAKE_TF_TRUST_LIST", str(tmp_path / "missing.pem"))
+    with pytest.raises(ValueError, match="missing.pem"):
+        serve(ServeOptions(model=str(contract_model), engine="local"))
+
+
 def test_damaged_model(tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"garbage")

@@ -11,6 +11,7 @@ import tomllib
 
 import pytest
 from PIL import Image
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 
 from deepfake_tf.contract import MAX_FILE_BYTES
 from tests.images import encode, photograph
@@ -267,6 +268,16 @@ def test_clear(page):
     button(page, "Clear all").click().run()
     assert not page.exception
     assert not page.subheader
+
+
+def test_clear_forgets_the_files(page, monkeypatch):
+    """Else a page that is kept open grows with each upload."""
+    forgotten = []
+    monkeypatch.setattr(MemoryUploadedFileManager, "remove_file", lambda self, session_id, file_id: forgotten.append(1))
+    drop(page, "cat.jpg", "dog.jpg")
+    button(page, "Clear all").click().run()
+    assert not page.exception
+    assert len(forgotten) == 2
 
 
 def test_sample(page):
