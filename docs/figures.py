@@ -24,6 +24,7 @@ PAGES = ("README.md", "docs/*.md", "saved_model/MODEL_CARD.md", "saved_model/*/M
 MODEL_CARD = "saved_model/deepfake/1/assets/model_card.json"  # written by `deepfake-tf export`
 LIGHT_MODEL = "saved_model/deepfake/detector.json"  # written by `deepfake-tf export`
 PHOTOGRAPH_SPEED = "saved_model/photograph/figures/benchmark.json"  # written by `benchmark --photographs --peers`
+PAGE_SPEED = "saved_model/figures/page.json"  # written by `benchmark --page`
 PHOTOGRAPH = "saved_model/photograph/detector.json"  # written by `deepfake-tf export`
 ROBUSTNESS = "saved_model/figures/robustness.json"  # written by `deepfake-tf robustness`
 WATERMARK = "docs/watermark.json"  # written by `python -m tests.provenance.measure_watermark`
@@ -241,8 +242,18 @@ def photograph_robustness() -> str:
 
 
 def photograph_speed() -> str:
-    """The detector for photographs by each engine and its peers: medians of one run."""
-    rows = _read(PHOTOGRAPH_SPEED)["rows"]
+    """The detector for photographs by each engine and its peers."""
+    return _medians(PHOTOGRAPH_SPEED)
+
+
+def page_speed() -> str:
+    """The web page in Chromium."""
+    return _medians(PAGE_SPEED)
+
+
+def _medians(benchmark: str) -> str:
+    """The rows of one run of `deepfake-tf benchmark`."""
+    rows = _read(benchmark)["rows"]
     digits = lambda value: f"{value:.0f}" if value >= 100 else f"{value:.3g}"
     return _table(
         ("what", "median", "quartiles"),
@@ -297,6 +308,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "photograph-kinds": photograph_kinds,
     "photograph-robustness": photograph_robustness,
     "photograph-speed": photograph_speed,
+    "page-speed": page_speed,
     "conclusions": conclusions,
     "watermark": watermark,
     "watermark-data": watermark_data,

@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import importlib.util
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -26,7 +25,6 @@ from deepfake_tf.benchmark.measuring import Row, peak_memory_mib, row, time_in_t
 from deepfake_tf.benchmark.pictures import encoded_pictures
 from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.tf_serving import MODEL_NAME, connect
-from deepfake_tf.shipped import page_file
 
 IN_PROCESS = "in process, from encoded images"
 REST, GRPC = "REST, JPEG 256 x 256", "gRPC, JPEG 256 x 256"
@@ -76,37 +74,12 @@ def measure_servers(model_dir: Path, seconds: float) -> tuple[list[Row], list[st
             rows += _measure_load(GRPC, lambda: _grpc_client(server.grpc, images), seconds)
         else:
             notes.append("gRPC: left out, the local engine has none; put tensorflow_model_server on the PATH")
-        verdict = _measure_page(server.rest, max(3, round(2 * seconds))) if page_file().is_file() else None
         notes.append(f"server: engine {server.engine}")
         if memory := peak_memory_mib(server.process.pid):
             rows.append(row("server", "peak memory", "MiB", [memory]))
         rows.append(row("server", "start to first answer", "s", [server.start_seconds]))
         rows.append(row("server", "one JPEG of 4 megapixels over REST, warm", "ms", 1000 * values))
-        if verdict is not None:
-            rows.append(row("server", "the page: one JPEG of 4 megapixels, drop to verdict", "s", verdict))
     return rows, notes
-
-
-def _measure_page(url: str, count: int) -> list[float]:
-    """Seconds from each dropped image to the finished page, as Streamlit runs it; a browser's own time is not in it."""
-    from streamlit.testing.v1 import AppTest
-
-    logger = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context")
-    logger.setLevel(logging.ERROR)  # it warns that no browser is there
-    os.environ["DEEPFAKE_TF_URL"] = url
-    try:
-        page = AppTest.from_file(str(page_file()), default_timeout=60).run()
-        seconds = []
-        for number, picture in enumerate(encoded_pictures(count + 1, 2448, 1632, "JPEG")):  # another each: it caches
-            page.file_uploader[0].set_value([(f"{number}.jpg", picture, "image/jpeg")])
-            started = time.perf_counter()
-            page.run()
-            seconds.append(time.perf_counter() - started)
-            if not page.subheader:  # which holds the verdict
-                raise OSError(f"the page shows no verdict: {[element.value for element in page.error]}")
-    finally:
-        del os.environ["DEEPFAKE_TF_URL"]
-    return seconds[1:]  # the first one is slower: it imports
 
 
 def _measure_load(section: str, client: Callable, seconds: float) -> list[Row]:

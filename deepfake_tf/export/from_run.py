@@ -82,8 +82,8 @@ def export_run(
         The model card.
 
     Raises:
-        ValueError: the run's files are not in `examples`, its image size does not divide 224, or
-            `precision` is unknown.
+        ValueError: the run's files are not in `examples`, its image size does not divide 224, its network is
+            none that ships, or `precision` is unknown.
     """
     run_dir = Path(run_dir)
     config = TrainingConfig.from_file(run_dir / "config.json")
@@ -116,6 +116,8 @@ def export_run(
 
 def _load_to_ship(run_dir: Path, config: TrainingConfig, flip_averaging: bool) -> keras.Model:
     """The run's best weights as they ship. Nothing changes them afterwards, so the card describes what ships."""
+    if config.model == "cifake_vit":
+        raise ValueError("A cifake_vit is a teacher: `evaluate` takes its run, `export` does not")
     model = build_model(config.model, config.image_size)
     model.load_weights(run_dir / "best.weights.h5")
     model = fold_batch_norm(model)  # before rounding, which it would undo

@@ -6,6 +6,7 @@ plain ViT: a layer norm before the first block, quick GELU, no bias in the patch
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -71,7 +72,9 @@ def quick_gelu(x):
     return x * keras.ops.sigmoid(1.702 * x)
 
 
-def build_vit_b16(image_size: int = 224, blocks: int = BLOCKS, dtype: str | None = None) -> keras.Model:
+def build_vit_b16(
+    image_size: int = 224, blocks: int = BLOCKS, dtype: str | None = None, adapter_rank: int = 0
+) -> keras.Model:
     """ViT-B/16 with its class token after every block; fresh weights, see `load_clip_weights`.
 
     Args:
@@ -79,6 +82,8 @@ def build_vit_b16(image_size: int = 224, blocks: int = BLOCKS, dtype: str | None
         blocks: int, 1 to 12. How many blocks are built; the last ones cost as much as the first.
         dtype: str or None. Keras dtype policy of the dense layers and the attention; None takes the global one.
             The residual stream and the layer norms stay float32, since the stream holds a few very large values.
+        adapter_rank: int. Above 0, the dense layers are frozen, and to each is added a trainable product of two
+            matrices of this rank, which gives 0 at first: LoRA, https://arxiv.org/abs/2106.09685.
 
     Returns:
         A `keras.Model`, uint8 or float32 [N, image_size, image_size, 3] in 0..255 -> a dict:
@@ -104,7 +109,7 @@ def build_vit_b16(image_size: int = 224, blocks: int = BLOCKS, dtype: str | None
     x = _layer_norm(x, "pre_layernorm")
     cls = []
     for block in range(blocks):
-        x = _block(x, f"block{block}", dtype)
+        x = _block(x, f"block{block}", dtype, adapter_rank)
         cls.append(x[:, 0])
     return keras.Model(pixels, {"cls": keras.ops.stack(cls, axis=1), "tokens": x}, name="vit_b16")
 
@@ -113,20 +118,31 @@ def _layer_norm(x, name: str):
     return keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=name, dtype="float32")(x)
 
 
-def _block(x, name: str, dtype: str | None):
+def _block(x, name: str, dtype: str | None, adapter_rank: int):
+    dense = functools.partial(_dense, dtype=dtype, adapter_rank=adapter_rank)
     tokens = x.shape[1]
     normed = _layer_norm(x, f"{name}_layer_norm1")
     heads = []
     for part in ("q", "k", "v"):
-        projected = keras.layers.Dense(WIDTH, name=f"{name}_{part}", dtype=dtype)(normed)
+        projected = dense(normed, WIDTH, f"{name}_{part}")
         heads.append(keras.ops.reshape(projected, (-1, tokens, HEADS, WIDTH // HEADS)))
     attended = keras.ops.reshape(keras.ops.dot_product_attention(*heads), (-1, tokens, WIDTH))
-    attended = keras.layers.Dense(WIDTH, name=f"{name}_out", dtype=dtype)(attended)
+    attended = dense(attended, WIDTH, f"{name}_out")
     x = keras.layers.Add(name=f"{name}_attention_sum", dtype="float32")([x, attended])
-    hidden = _layer_norm(x, f"{name}_layer_norm2")
-    hidden = keras.layers.Dense(HIDDEN, name=f"{name}_fc1", activation=quick_gelu, dtype=dtype)(hidden)
-    hidden = keras.layers.Dense(WIDTH, name=f"{name}_fc2", dtype=dtype)(hidden)
+    hidden = dense(_layer_norm(x, f"{name}_layer_norm2"), HIDDEN, f"{name}_fc1", activation=quick_gelu)
+    hidden = dense(hidden, WIDTH, f"{name}_fc2")
     return keras.layers.Add(name=f"{name}_sum", dtype="float32")([x, hidden])
+
+
+def _dense(x, units: int, name: str, dtype: str | None, adapter_rank: int, activation=None):
+    if not adapter_rank:
+        return keras.layers.Dense(units, name=name, activation=activation, dtype=dtype)(x)
+    down = keras.initializers.RandomNormal(stddev=x.shape[-1] ** -0.5)
+    low = keras.layers.Dense(adapter_rank, use_bias=False, kernel_initializer=down, name=f"{name}_down", dtype=dtype)
+    up = keras.layers.Dense(units, use_bias=False, kernel_initializer="zeros", name=f"{name}_up", dtype=dtype)
+    frozen = keras.layers.Dense(units, name=name, dtype=dtype, trainable=False)
+    adapted = keras.layers.Add(name=f"{name}_adapted", dtype=dtype)([frozen(x), up(low(x))])
+    return activation(adapted) if activation else adapted
 
 
 def load_clip_weights(model: keras.Model, path: str | Path) -> None:

@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -94,6 +95,19 @@ def test_the_detector_for_photographs_is_measured_with_its_peers(tmp_path):
     for peer, package in (("sahu65", "sahu65"), ("PyTorch bfloat16", "torch")):
         measured = any(what == peer for _, what in values)
         assert measured != any(package in note for note in content["notes"])
+
+
+@pytest.mark.browser
+def test_the_page_is_measured_in_chromium(tmp_path):
+    pytest.importorskip("playwright", reason="Playwright is not installed")
+    if shutil.which("chromium") is None:
+        pytest.skip("Chromium is not installed")
+    command = [sys.executable, "-m", "deepfake_tf.cli", "benchmark", "--page", "--quick", "--output", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert result.returncode == 0, result.stderr
+    values = {row["what"]: row["value"] for row in json.loads((tmp_path / "benchmark.json").read_text())["rows"]}
+    assert 0 < values["JPEG of 12 megapixels, drop to verdict in Chromium"] < 120
+    assert values["its memory after 20 more uploads of 1024 x 768"] > 50
 
 
 def test_litert_and_data_go_together():

@@ -1,0 +1,70 @@
+"""A ViT-B/16 for CIFAKE's small images: the teacher. CLIP's first eight blocks, adapted by LoRA, in pure Keras 3.
+
+docs/training.md tells what it reached and how it was trained. It does not ship as a detector.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from deepfake_tf.detectors.cifake import PIXEL_MEAN, PIXEL_STD
+from deepfake_tf.networks.vit_b16 import LAYER_NORM_EPSILON, build_vit_b16, load_clip_weights
+
+IMAGE_SIZE = 96  # pixels: 32 enlarged threefold, 36 patches
+BLOCKS = 8
+ADAPTER_RANK = 16
+
+
+def build_cifake_vit(image_size: int = IMAGE_SIZE, dropout: float = 0.0, dtype: str | None = None) -> keras.Model:
+    """The network with fresh weights; see `load_teacher`.
+
+    The head reads the class token beside the mean of the others, both from the residual stream.
+
+    Args:
+        image_size: int. Side of the input in pixels, a multiple of 16.
+        dropout: float, 0..1. Rate before the head, in training only.
+        dtype: str or None. Keras dtype policy of the dense layers, such as "mixed_bfloat16"; None takes the global one.
+
+    Returns:
+        A `keras.Model`, float32 [N, image_size, image_size, 3] in -1..1 -> float32 [N, 1], the logit of FAKE.
+    """
+    images = keras.Input((image_size, image_size, 3), name="images")
+    scale, offset = 255 * PIXEL_STD, 255 * PIXEL_MEAN
+    pixels = keras.layers.Rescaling(scale, offset, name="pixels", dtype="float32")(images)
+    tokens = build_vit_b16(image_size, BLOCKS, dtype, ADAPTER_RANK)(pixels)["tokens"]
+    pooled = keras.ops.concatenate([tokens[:, 0], keras.ops.mean(tokens[:, 1:], axis=1)], axis=1)
+    x = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="head_norm", dtype="float32")(pooled)
+    if dropout:
+        x = keras.layers.Dropout(dropout, name="head_dropout")(x)
+    logit = keras.layers.Dense(1, name="fc", dtype="float32")(x)
+    return keras.Model(images, logit, name="cifake_vit")
+
+
+def load_teacher(model: keras.Model, clip_weights: str | Path, teacher: str | Path) -> None:
+    """Put CLIP's weights and what was trained on top of them into a network of `build_cifake_vit`, in place.
+
+    Args:
+        model: keras.Model, for 96 pixels.
+        clip_weights: str or Path, as of `load_clip_weights`.
+        teacher: str or Path. An `.npz` that `save_teacher` wrote.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or arrays of another network.
+    """
+    load_clip_weights(model.get_layer("vit_b16"), clip_weights)
+    with np.load(teacher) as archive:
+        arrays = dict(archive)
+    names = {weight.path for weight in model.trainable_weights}
+    if names != set(arrays):
+        raise ValueError(f"{teacher} holds other weights. Received: {len(names ^ set(arrays))} names that differ")
+    for weight in model.trainable_weights:
+        weight.assign(arrays[weight.path].astype(np.float32))
+
+
+def save_teacher(model: keras.Model, path: str | Path) -> None:
+    """Write the trained weights alone, float16, by name: some 5 MB. CLIP's own are not in it."""
+    arrays = {weight.path: keras.ops.convert_to_numpy(weight).astype(np.float16) for weight in model.trainable_weights}
+    np.savez_compressed(path, **arrays)
