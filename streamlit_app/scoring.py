@@ -73,10 +73,7 @@ def inspect(encoded: bytes) -> provenance.Report:
 
 @st.cache_data
 def load_cards() -> dict[str, dict[str, Any]]:
-    """Detector's name -> the card of its model: of DEEPFAKE_TF_MODEL, else of what ships; empty where there is none.
-
-    TensorFlow Serving's API offers no card: `card_of` tells whether one is of the model that answered.
-    """
+    """Detector's name -> the card of its model: of DEEPFAKE_TF_MODEL, else of what ships; empty where there is none."""
     try:
         cards = {name: read_card(model) for name, model in find_models(engine="auto").items()}
     except (OSError, ValueError):
@@ -87,9 +84,12 @@ def load_cards() -> dict[str, dict[str, Any]]:
 def card_of(prediction: Prediction) -> dict[str, Any]:
     """The card of the model that gave this answer; empty where none is at hand, or the one at hand is of another model.
 
-    It is of another where its calibration makes another probability of the logit, or its band another verdict.
+    An upload gateway tells its cards, TensorFlow Serving's API offers none. A card is of another model where its
+    calibration makes another probability of the logit, or its band another verdict.
     """
-    card = load_cards().get(prediction.detector or cifake.SPEC.name, {})  # which earlier gateways had alone
+    card = (_served_cards(server_url()) or load_cards()).get(
+        prediction.detector or cifake.SPEC.name, {}
+    )  # which earlier gateways had alone
     return card if _gives(card, prediction) else {}
 
 
@@ -148,6 +148,12 @@ def load_samples() -> dict[str, bytes]:
 @st.cache_resource
 def _detector(url: str) -> Detector:
     return Detector(url=url)
+
+
+@st.cache_data(ttl=CACHE_SECONDS, show_spinner=False)
+def _served_cards(url: str) -> dict[str, dict[str, Any]]:
+    """What the server tells of its models: by detector, as `load_cards`."""
+    return _detector(url).cards
 
 
 @st.cache_data(max_entries=CACHE_ENTRIES, ttl=CACHE_SECONDS, show_spinner=False)

@@ -128,8 +128,14 @@ class Detector:
 
     @property
     def cards(self) -> dict[str, dict[str, Any]]:
-        """The model card of each detector by its name."""
-        return {name: read_card(path) for name, path in self._models.items()}
+        """The model card of each detector by its name; behind a `url`, those that an upload gateway tells."""
+        from deepfake_tf.engines.gateway import GatewayEngine
+
+        return self._engine.cards() if isinstance(self._engine, GatewayEngine) else self._own_cards
+
+    @functools.cached_property
+    def _own_cards(self) -> dict[str, dict[str, Any]]:
+        return {name: read_card(path) for name, path in self._models.items()}  # which checks the models' digests
 
     @overload
     def predict(self, images: Sequence[Image]) -> list[Prediction]: ...  # type: ignore[overload-overlap]

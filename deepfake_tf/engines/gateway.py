@@ -73,6 +73,16 @@ class GatewayEngine:
         except requests.RequestException:
             return False
 
+    def cards(self) -> dict[str, dict[str, Any]]:
+        """Detector -> the card of the model that answers; empty where the gateway does not tell.
+
+        Raises:
+            ConnectionError, TimeoutError: as `predict`.
+        """
+        address = self.url.removesuffix(PATH) + "/cards"
+        answer, answered, _ = ask(self._session, "GET", address, self.url, self._timeout_seconds)
+        return answered if answer.ok else {}
+
     def close(self) -> None:
         self._threads.shutdown()
         self._session.close()

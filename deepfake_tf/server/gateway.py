@@ -37,7 +37,7 @@ from deepfake_tf.server.description import describe
 from deepfake_tf.server.request_body import BodyError, BodyReader
 from deepfake_tf.server.upload import FIELD, UploadError, read_upload
 
-PATHS = ("/predict", "/healthz", "/docs", "/openapi.json")
+PATHS = ("/predict", "/cards", "/healthz", "/docs", "/openapi.json")
 MAX_IN_FLIGHT = 64  # requests that wait for an engine behind an address
 _HEATMAP_DECIMALS = 4
 
@@ -125,6 +125,7 @@ def build_gateway(
     api_key: str | None = None,
     cors_origins: Sequence[str] = (),
     detector: str = SPEC.name,
+    cards: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> ASGIApp:
     """The gateway as an ASGI application.
 
@@ -136,6 +137,7 @@ def build_gateway(
         api_key: str or None. If given, /predict asks for it in the header X-API-Key.
         cors_origins: origins whose pages may call the gateway; none unless named.
         detector: str. Who judges, where the rows do not say.
+        cards: detector -> the card of its model; None where they are not known here.
     """
     app = FastAPI(
         title="deepfake-tf",
@@ -175,6 +177,12 @@ def build_gateway(
             return _error(_status_of_image(message), message, more=concluded)
         return JSONResponse({**row, **concluded})
 
+    @app.get("/cards", responses={401: _ERRORS[401]}, summary="The model card of each detector, where it is known")
+    async def answer_cards(key: str | None = Security(key_header)) -> Response:
+        if not is_authorised(key, api_key):
+            return _error(401, f"the header {API_KEY_HEADER} must hold this server's API key")
+        return JSONResponse(dict(cards or {}))
+
     @app.get("/healthz", response_model=HealthAnswer, responses={503: {"model": HealthAnswer}}, summary="Readiness")
     async def healthz() -> Response:
         ready = await is_ready()
@@ -210,6 +218,7 @@ def build_remote_gateway(
     api_key: str | None = None,
     cors_origins: Sequence[str] = (),
     max_in_flight: int = MAX_IN_FLIGHT,
+    cards: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> ASGIApp:
     """The gateway in front of a server; see `build_gateway`."""
     # Engines block, so each request in flight needs a thread.
@@ -230,7 +239,8 @@ def build_remote_gateway(
     async def is_ready() -> bool:
         return await asyncio.to_thread(engine.is_ready)
 
-    return build_gateway(score, is_ready, f"TensorFlow Serving at {engine.url}", bodies, api_key, cors_origins)
+    name = f"TensorFlow Serving at {engine.url}"
+    return build_gateway(score, is_ready, name, bodies, api_key, cors_origins, cards=cards)
 
 
 def is_authorised(key: str | None, api_key: str | None) -> bool:

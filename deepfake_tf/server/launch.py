@@ -13,10 +13,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from deepfake_tf.detectors.bundle import read_card
 from deepfake_tf.detectors.registry import DETECTORS
 from deepfake_tf.engines.finding import engine_class, find_models, is_saved_model
 from deepfake_tf.engines.server_requests import API_KEY_HEADER, API_KEY_VARIABLE
@@ -170,7 +172,8 @@ def _serve_local(models: Mapping[str, Versions], options: ServeOptions) -> None:
         ]
         _announce(f"{ENGINE}: it answers TensorFlow Serving's REST API, in process, without gRPC", models)
         _announce_addresses(options.host, _port(rest_socket), None, _port(gateway_socket))
-        app = build_local_app(served, *loading, api_key=_api_key(), cors_origins=options.cors_origins)
+        cards = _cards(models, options.label_numbers)
+        app = build_local_app(served, *loading, api_key=_api_key(), cors_origins=options.cors_origins, cards=cards)
         _run(app, [rest_socket, gateway_socket], loading=loading)
 
 
@@ -221,7 +224,8 @@ def _serve_with_child(engine: str, models: Mapping[str, Versions], options: Serv
             child.wait_until_available(remote)
             _announce(f"TensorFlow Serving ({engine})", models)
             _announce_addresses(host, rest_port, grpc_port, _port(gateway_socket))
-            app = build_remote_gateway(remote, BodyReader(), _api_key(), options.cors_origins)
+            cards = _cards(models, labels)
+            app = build_remote_gateway(remote, BodyReader(), _api_key(), options.cors_origins, cards=cards)
             _run(app, [gateway_socket], child)
 
 
@@ -233,6 +237,16 @@ def _client(url: str, models: Mapping[str, Versions], labels: Mapping[str, int])
             label = STABLE if STABLE in tensorflow_serving.labels_of(folders, labels) else None
             engines[spec.name] = RestEngine(url, spec.model_name, label=label, retries=0)
     return ServerEngine(engines)
+
+
+def _cards(models: Mapping[str, Versions], labels: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """Detector -> the card of the version that answers uploads: `stable`, else the highest."""
+    cards = {}
+    for spec in DETECTORS.values():
+        if folders := models.get(spec.model_name):
+            number = tensorflow_serving.labels_of(folders, labels).get(STABLE, max(folders))
+            cards[spec.name] = read_card(folders[number])
+    return {name: card for name, card in cards.items() if card}
 
 
 def _serve_gateway(upstream: str, options: ServeOptions) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from starlette.requests import Request
@@ -28,6 +29,7 @@ def build_local_app(
     cors_origins: Sequence[str] = (),
     bodies: BodyReader | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
+    cards: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> ASGIApp:
     """Everything the local server answers, as one ASGI application.
 
@@ -38,6 +40,7 @@ def build_local_app(
         cors_origins: of `build_gateway`.
         bodies: BodyReader. Limits of request bodies.
         timeout_seconds: float. For one request.
+        cards: of `build_gateway`.
     """
     bodies = bodies or BodyReader()
 
@@ -59,7 +62,7 @@ def build_local_app(
     async def is_ready() -> bool:
         return True  # a model is loaded before the port is open
 
-    uploads = gateway.build_gateway(score, is_ready, ENGINE, bodies, api_key, cors_origins)
+    uploads = gateway.build_gateway(score, is_ready, ENGINE, bodies, api_key, cors_origins, cards=cards)
     api = TfServingApi(models, bodies, timeout_seconds)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

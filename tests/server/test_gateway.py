@@ -206,6 +206,15 @@ def test_a_detector_takes_the_gateways_address(url):
     assert (prediction.probability, prediction.error) == (pytest.approx(expected_probability(whole), abs=1e-6), "")
 
 
+def test_cards_are_those_of_the_models_that_answer(model, url):
+    cards = {"cifake": {"decision": {"uncertain_band": [0.25, 0.75]}}}
+    with application(build_local_app(model, cards=cards)) as port:
+        assert Detector(url=f"http://127.0.0.1:{port}/predict").cards == cards
+    assert Detector(url=f"{url}/predict").cards == {}  # not known there
+    with application(build_local_app(model, api_key=KEY, cards=cards)) as port:
+        assert requests.get(f"http://127.0.0.1:{port}/cards", timeout=30).status_code == 401
+
+
 def test_a_detector_without_the_gateways_key(model):
     with application(build_local_app(model, api_key=KEY)) as port:
         engine = connect(f"http://127.0.0.1:{port}/predict")

@@ -9,11 +9,15 @@ import subprocess
 import sys
 import tomllib
 
+import numpy as np
 import pytest
 from PIL import Image
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 
 from deepfake_tf.contract import MAX_FILE_BYTES
+from deepfake_tf.decision.verdict import Decision, decide
+from deepfake_tf.server.gateway import build_gateway
+from deepfake_tf.server.request_body import BodyReader
 from tests.images import encode, photograph
 from tests.server.running import application
 from tests.streamlit_app.conftest import PAGE
@@ -261,6 +265,25 @@ def test_errors_say_what_to_do(page, server, status, words):
     drop(page, "cat.jpg")
     assert not page.exception
     assert words in page.error[0].value
+
+
+def test_the_card_is_of_the_model_behind_the_gateway(page, monkeypatch):
+    one, decision = np.ones(1), Decision(1.0, 0.0, 0.5, (0.123, 0.456), (16, None), (32, None), 1.0)
+
+    async def score(encoded, explain):
+        rows = decide(3 * one, 0 * one, 48 * one, 40 * one, [""], decision)
+        return {**rows, "heatmap": np.zeros((1, 4, 4))}
+
+    async def is_ready():
+        return True
+
+    rules = {"temperature": 1.0, "intercept": 0.0, "threshold": 0.5, "uncertain_band": [0.123, 0.456]}
+    gateway = build_gateway(score, is_ready, "a test", BodyReader(), cards={"cifake": {"decision": rules}})
+    with application(gateway) as port:
+        monkeypatch.setenv("DEEPFAKE_TF_URL", f"http://127.0.0.1:{port}/predict")
+        drop(page, "cat.jpg")
+        assert not page.exception
+        assert "above 45.6%" in texts(page)
 
 
 def test_clear(page):
