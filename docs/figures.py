@@ -26,6 +26,7 @@ LIGHT_MODEL = "saved_model/deepfake/detector.json"  # written by `deepfake-tf ex
 PHOTOGRAPH_SPEED = "saved_model/photograph/figures/benchmark.json"  # written by `benchmark --photographs --peers`
 PAGE_SPEED = "saved_model/figures/page.json"  # written by `benchmark --page`
 PHOTOGRAPH = "saved_model/photograph/detector.json"  # written by `deepfake-tf export`
+TEACHER = "saved_model/cifake_vit/metrics.json"  # written by `deepfake-tf evaluate`
 ROBUSTNESS = "saved_model/figures/robustness.json"  # written by `deepfake-tf robustness`
 WATERMARK = "docs/watermark.json"  # written by `python -m tests.provenance.measure_watermark`
 LOAD_TEST = "serving/capacity/measured.json"  # written by `serving/capacity/load_test.py`
@@ -87,6 +88,18 @@ def metrics() -> str:
     lines += [("accuracy outside the uncertain band", f"{100 * outside:.2f} %", "")]
     lines += [("images in the uncertain band", f"{100 * inside:.1f} %", "")]
     return _table(("what", "figure", "95 % interval"), lines)
+
+
+def teacher() -> str:
+    """What the teacher reached on the validation split."""
+    measured = _read(TEACHER)
+    names = {"accuracy": "accuracy", **{name: METRIC_TITLES[name] for name in ("roc_auc", "tpr_at_1_percent_fpr")}}
+    percent = {name: name not in NOT_PERCENT for name in names}
+    rows = [
+        (title, _figure(measured[name]["value"], percent[name]), _interval(measured[name], percent[name]))
+        for name, title in names.items()
+    ]
+    return _table((f"on {measured['n']:,} validation images", "figure", "95 % interval"), rows)
 
 
 def decision() -> str:
@@ -307,6 +320,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "photograph-sources": photograph_sources,
     "photograph-kinds": photograph_kinds,
     "photograph-robustness": photograph_robustness,
+    "teacher": teacher,
     "photograph-speed": photograph_speed,
     "page-speed": page_speed,
     "conclusions": conclusions,

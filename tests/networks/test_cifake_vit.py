@@ -8,6 +8,7 @@ from deepfake_tf.networks import build_model, cifake_vit
 from deepfake_tf.networks.cifake_vit import build_cifake_vit, load_teacher, save_teacher
 from deepfake_tf.networks.pretrained import load_pretrained
 from deepfake_tf.networks.vit_b16 import build_vit_b16, load_clip_weights
+from deepfake_tf.shipped import shipped_folder
 from tests.networks import reference_vit_b16 as reference
 
 
@@ -58,6 +59,16 @@ def test_starts_from_clip_alone(clip):
     assert "CLIP's weights" in load_pretrained(model, str(clip))
     with pytest.raises(ValueError, match="starts from CLIP"):
         load_pretrained(model, "imagenet")
+
+
+def test_the_teacher_in_the_repository_is_of_this_network():
+    with np.load(shipped_folder() / "cifake_vit" / "teacher.npz") as archive:
+        shapes = {name: archive[name].shape for name in archive}
+        assert all(np.isfinite(archive[name]).all() for name in archive)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cifake_vit, "BLOCKS", 8)
+        weights = {weight.path: tuple(weight.shape) for weight in build_cifake_vit().trainable_weights}
+    assert shapes == weights
 
 
 def test_another_networks_file_is_refused(clip, tmp_path):
