@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import os
 import shutil
 import signal
@@ -120,6 +121,26 @@ def test_app_starts_and_ends_both(browser, contract_model):
         assert app.stop() == 0
         with pytest.raises(OSError, match="refused"):
             urllib.request.urlopen(app.address, timeout=5)
+
+
+def test_fifty_files_with_long_names_on_a_narrow_page(browser, contract_model):
+    names = [f"{'a long name without end ' * 8}{number}.jpg" for number in range(50)]
+    files = [
+        {"name": name, "mimeType": "image/jpeg", "buffer": encode(photograph(seed=seed), "JPEG")}
+        for seed, name in enumerate(names)
+    ]
+    narrow = {"viewport": {"width": 390, "height": 844}}
+    with App(model=str(contract_model), engine="local") as app, _open(browser, app.address, **narrow) as page:
+        page.locator("input[type=file]").set_input_files(files)
+        page.get_by_text("50 images:").wait_for()
+        page.locator("h3").first.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement !== document.body")
+        with page.expect_download() as download:
+            page.get_by_text("Download JSON").click()
+        rows = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+        assert [row["file"] for row in rows] == names
 
 
 def test_two_detectors_on_a_dark_narrow_page(browser, tmp_path):
