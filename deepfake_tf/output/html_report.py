@@ -45,7 +45,7 @@ class Answer:
 
     Attributes:
         name: str. The file's name.
-        encoded: bytes. The file; empty where it could not be read.
+        file: its path, or its bytes. Of many files the bytes need not fit into memory.
         explanation: Explanation, the detector's word.
         report: what the file says of itself.
         conclusion: Conclusion, from all of it.
@@ -53,7 +53,7 @@ class Answer:
     """
 
     name: str
-    encoded: bytes
+    file: str | bytes
     explanation: Explanation
     report: provenance.Report
     conclusion: Conclusion
@@ -62,6 +62,14 @@ class Answer:
     @property
     def prediction(self) -> Prediction:
         return self.explanation.prediction
+
+    @property
+    def encoded(self) -> bytes:
+        """The file's bytes; empty where it cannot be read, which the prediction says too."""
+        try:
+            return self.file if isinstance(self.file, bytes) else read_file(self.file)
+        except OSError:
+            return b""
 
     @property
     def has_number(self) -> bool:
@@ -83,13 +91,10 @@ def answer_files(detector: Detector, paths: Sequence[str]) -> Iterator[Answer]:
     for start in range(0, len(paths), MAX_BATCH_SIZE):
         for explanation in detector.explain(paths[start : start + MAX_BATCH_SIZE]):
             prediction = explanation.prediction
-            try:
-                encoded = read_file(prediction.file)
-            except OSError:  # the row says so
-                encoded = b""
             report = provenance.inspect(prediction.file)
             card = cards.get(prediction.detector, {})
-            yield Answer(prediction.file, encoded, explanation, report, conclude(prediction, report, card), card)
+            conclusion = conclude(prediction, report, card)
+            yield Answer(prediction.file, prediction.file, explanation, report, conclusion, card)
 
 
 def format_report(answers: Sequence[Answer]) -> str:
@@ -121,7 +126,8 @@ def _pictures(answer: Answer) -> list[tuple[str, str]]:
         square = ", which is of the central square" if sees_central_square(answer.prediction.detector) else ""
         spoke = f"Bright regions spoke for {answer.prediction.label} on the heat map{square}."
         wanted.append((spoke, {"heatmap": answer.explanation.heatmap, "detector": answer.prediction.detector}))
-    drawn = ((draw_picture(answer.encoded, **options), words) for words, options in wanted)
+    encoded = answer.encoded
+    drawn = ((draw_picture(encoded, **options), words) for words, options in wanted)
     return [(_data_uri(picture), words) for picture, words in drawn if picture is not None]
 
 
@@ -137,9 +143,9 @@ def _facts(answer: Answer) -> Iterator[tuple[str, str]]:
     width, height = (prediction.width, prediction.height) if prediction.width else (report.width, report.height)
     if report.format:
         yield "Format", f"{report.format}, {width} x {height} pixels" if width else report.format
-    if answer.encoded:
-        yield "File", f"{len(answer.encoded):,} bytes"
-        yield "SHA-256", hashlib.sha256(answer.encoded).hexdigest()
+    if encoded := answer.encoded:
+        yield "File", f"{len(encoded):,} bytes"
+        yield "SHA-256", hashlib.sha256(encoded).hexdigest()
     if prediction.error:
         yield "Without a score", prediction.error
         return
