@@ -277,7 +277,8 @@ def show_evidence(answer: Answer) -> None:
     with st.expander("What each witness says"):
         for statement in answer.conclusion.statements:
             against = " (against the conclusion)" if statement.contradicts else ""
-            st.text(printable(f"{statement.witness.replace('_', ' ').capitalize()}{against}: {statement.sentence}"))
+            witness = "File" if statement.witness == NONE else statement.witness.replace("_", " ").capitalize()
+            st.text(printable(f"{witness}{against}: {statement.sentence}"))
         for finding in report.findings:
             raw = f"\n    {finding.raw}" if finding.raw else ""
             st.text(f"{finding.source} ({finding.strength}): {finding.statement}{raw}")
