@@ -6,9 +6,10 @@ import dataclasses
 import enum
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
+if TYPE_CHECKING:  # the command line prints its help without NumPy
+    import numpy as np
 
 # --- labels: 1 = FAKE, 0 = REAL, everywhere ---------------------------------------------------
 REAL = 0
@@ -76,7 +77,7 @@ class Explanation:
     heatmap: np.ndarray
 
 
-Rows = dict[str, np.ndarray]  # a field of the score contract -> an array [N]; texts as bytes; heatmap [N, h, w]
+Rows = dict[str, "np.ndarray"]  # a field of the score contract -> an array [N]; texts as bytes; heatmap [N, h, w]
 
 
 class Engine(Protocol):

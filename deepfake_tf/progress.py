@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 def progress_bar(total: int | None, description: str, unit: str) -> tqdm:
     """A bar that shows itself only where somebody watches: when stderr is a terminal."""
+    from tqdm import tqdm  # here: the command line prints its help without it
+
     return tqdm(total=total, desc=description, unit=unit, file=sys.stderr, disable=None, dynamic_ncols=True)
 
 

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from deepfake_tf.benchmark.litert import format_rows
 from deepfake_tf.conclusion import ANSWERS
+from deepfake_tf.provenance.watermark import FALSE_ALARMS
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/*.md", "saved_model/MODEL_CARD.md", "saved_model/*/MODEL_CARD.md")
@@ -24,6 +26,8 @@ PAGES = ("README.md", "docs/*.md", "saved_model/MODEL_CARD.md", "saved_model/*/M
 MODEL_CARD = "saved_model/deepfake/1/assets/model_card.json"  # written by `deepfake-tf export`
 LIGHT_MODEL = "saved_model/deepfake/detector.json"  # written by `deepfake-tf export`
 PHOTOGRAPH_SPEED = "saved_model/photograph/figures/benchmark.json"  # written by `benchmark --photographs --peers`
+SPEED = "saved_model/figures/benchmark.json"  # written by `benchmark --peers`
+LIGHT_VARIANTS = "saved_model/figures/litert.json"  # written by `benchmark --litert`
 PAGE_SPEED = "saved_model/figures/page.json"  # written by `benchmark --page`
 PHOTOGRAPH = "saved_model/photograph/detector.json"  # written by `deepfake-tf export`
 TEACHER = "saved_model/cifake_vit/metrics.json"  # written by `deepfake-tf evaluate`
@@ -45,6 +49,7 @@ METRIC_TITLES = {
 }
 NOT_PERCENT = ("roc_auc", "average_precision", "brier")  # the others are shares of the images
 
+ENDS = ("value", "low", "high")  # of a measured figure: the median and its quartiles
 FEWEST_IMAGES = 40  # of a real source that has a row of its own though none of its images is accused
 VERDICTS = ("likely_generated", "uncertain", "likely_real")
 
@@ -264,19 +269,66 @@ def page_speed() -> str:
     return _medians(PAGE_SPEED)
 
 
-def _medians(benchmark: str) -> str:
+def network_speed() -> str:
+    """Images a second of the CIFAKE network by library, a column a batch size."""
+    rates: dict[str, dict[str, str]] = {}
+    for row in _read(SPEED)["rows"]:
+        library, _, size = row["what"].partition(", batch ")
+        if row["section"] == "network" and size and library != "TensorFlow, as in the file":  # which is float32
+            rates.setdefault(library, {})[size] = f"{row['value']:.0f}"
+    sizes = ("1", "8", "16", "32")
+    return _table(
+        ("images/s", *(f"batch {size}" for size in sizes)),
+        [(library, *(found.get(size, "") for size in sizes)) for library, found in rates.items()],
+    )
+
+
+def latency() -> str:
+    """Milliseconds for one image by library."""
+    rows = [row for row in _read(SPEED)["rows"] if row["section"] == "network" and row["what"].endswith(", one image")]
+    rows.sort(key=lambda row: row["value"])
+    return _table(
+        ("one image", "median", "quartiles"),
+        [
+            (
+                row["what"].removesuffix(", one image"),
+                f"{row['value']:.1f} ms",
+                f"{row['low']:.1f} to {row['high']:.1f}",
+            )
+            for row in rows
+        ],
+    )
+
+
+def surroundings_speed() -> str:
+    """What is around the CIFAKE network."""
+    wanted = ("reading", "in process, from encoded images", "REST, JPEG 256 x 256", "server", "start")
+    return _medians(SPEED, lambda row: row["section"] in wanted)
+
+
+def training_speed() -> str:
+    """Training, beside PyTorch."""
+    return _medians(SPEED, lambda row: row["section"].startswith("training"))
+
+
+def light_variants() -> str:
+    """What each `.tflite` costs and loses, by engine."""
+    return format_rows(_read(LIGHT_VARIANTS))
+
+
+def _medians(benchmark: str, wanted: Callable[[dict[str, Any]], bool] = lambda row: True) -> str:
     """The rows of one run of `deepfake-tf benchmark`."""
-    rows = _read(benchmark)["rows"]
-    digits = lambda value: f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    digits = lambda value: f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
     return _table(
         ("what", "median", "quartiles"),
         [
             (
                 f"{row['section']}: {row['what']}",
                 f"{digits(row['value'])} {row['unit']}",
-                f"{digits(row['low'])} to {digits(row['high'])}",
+                f"{digits(row['low'])} to {digits(row['high'])}" if row["low"] < row["high"] else "",
             )
-            for row in rows
+            for row in _read(benchmark)["rows"]
+            if wanted(row)
         ],
     )
 
@@ -307,6 +359,15 @@ def watermark_data() -> str:
     )
 
 
+def watermark_chance() -> str:
+    """How often a mark is seen where there is none."""
+    chance = f"1 in {round(1 / FALSE_ALARMS):,}"
+    return (
+        "How many bits of the message must be right follows from the number of bits: by chance, fewer than "
+        f"{chance} images\nhave so many.\n"
+    )
+
+
 FIGURES: dict[str, Callable[[], str]] = {
     "headline": headline,
     "metrics": metrics,
@@ -323,9 +384,15 @@ FIGURES: dict[str, Callable[[], str]] = {
     "teacher": teacher,
     "photograph-speed": photograph_speed,
     "page-speed": page_speed,
+    "network-speed": network_speed,
+    "latency": latency,
+    "surroundings-speed": surroundings_speed,
+    "training-speed": training_speed,
+    "light-variants": light_variants,
     "conclusions": conclusions,
     "watermark": watermark,
     "watermark-data": watermark_data,
+    "watermark-chance": watermark_chance,
 }
 
 
@@ -366,7 +433,7 @@ def main(arguments: list[str]) -> int:
     return 1 if arguments and stale else 0
 
 
-def _read(path: str) -> dict[str, Any]:
+def _read(path: str) -> Any:
     return json.loads((ROOT / path).read_text(encoding="utf-8"))
 
 

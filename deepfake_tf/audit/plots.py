@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from deepfake_tf.contract import LABEL_NAMES
+from deepfake_tf.plots import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = ("tab:blue", "tab:orange")  # REAL, FAKE
 BINS = 40
@@ -16,7 +19,7 @@ BINS = 40
 
 def plot_counts(by_split: Mapping[str, Mapping[str, int]]) -> Figure:
     """Bars: images of each class, a group a split."""
-    figure = Figure(figsize=(4, 2.6), layout="constrained")
+    figure = new_figure(4, 2.6)
     axes = figure.subplots()
     for label, name in enumerate(LABEL_NAMES):
         heights = [counts[name] for counts in by_split.values()]
@@ -36,7 +39,7 @@ def plot_histogram(values: np.ndarray, labels: np.ndarray) -> Figure:
         values: float [N].
         labels: int64 [N]; 1 = FAKE, 0 = REAL.
     """
-    figure = Figure(figsize=(4, 2.6), layout="constrained")
+    figure = new_figure(4, 2.6)
     axes = figure.subplots()
     low, high = float(values.min()), float(values.max())
     bins = np.linspace(low, high, BINS + 1) if high > low else np.linspace(low - 0.5, low + 0.5, 2)
@@ -50,7 +53,7 @@ def plot_histogram(values: np.ndarray, labels: np.ndarray) -> Figure:
 
 def plot_aucs(features: Sequence[tuple[str, float]]) -> Figure:
     """Bars: the AUC of each feature alone; 0.5, chance, is where they start."""
-    figure = Figure(figsize=(4, 0.8 + 0.22 * len(features)), layout="constrained")
+    figure = new_figure(4, 0.8 + 0.22 * len(features))
     axes = figure.subplots()
     names, aucs = zip(*features)
     axes.barh(names, np.array(aucs) - 0.5, left=0.5, color="tab:grey")
@@ -58,10 +61,3 @@ def plot_aucs(features: Sequence[tuple[str, float]]) -> Figure:
     axes.set_xlim(min(0.45, *aucs), 1.0)
     axes.set_xlabel("AUC")
     return figure
-
-
-def encode(figure: Figure) -> bytes:
-    """As PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()

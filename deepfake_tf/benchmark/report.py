@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import re
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from deepfake_tf.benchmark.measuring import Row
 from deepfake_tf.benchmark.network import SECTION as NETWORK
+from deepfake_tf.plots import encode_figure, new_figure
 from deepfake_tf.writing import write_whole
 
 _BATCH = re.compile(r"(.+), batch (\d+)")
@@ -93,7 +91,7 @@ def _draw(report: Report) -> bytes:
             network.setdefault(match[1], {})[int(match[2])] = row
         elif row.unit == "images/s":
             others.append(row)
-    figure = Figure(figsize=(12, 1.5 + 0.3 * max(len(others), 4 * len(network))), layout="constrained")
+    figure = new_figure(12, 1.5 + 0.3 * max(len(others), 4 * len(network)))
     left, right = figure.subplots(1, 2)
     sizes = sorted({size for found in network.values() for size in found})
     for index, size in enumerate(sizes):
@@ -113,9 +111,7 @@ def _draw(report: Report) -> bytes:
         axes.margins(x=0.15)
         axes.invert_yaxis()
         axes.tick_params(labelsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return encode_figure(figure, dpi=110)
 
 
 def _bars(axes, positions: list[float], rows: list[Row], height: float, label: str | None) -> None:

@@ -11,7 +11,6 @@ from deepfake_tf.cli.command import Commands, add_command
 from deepfake_tf.cli.data_options import add_data_options, data_given, data_of_run
 from deepfake_tf.cli.exit_codes import EXIT_OK
 from deepfake_tf.cli.model_options import TRUST_HELP
-from deepfake_tf.detectors.bundle import DESCRIPTION
 from deepfake_tf.writing import check_folder
 
 TRAINED = "trained.json"  # in the run directory of a photograph training
@@ -37,6 +36,8 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from deepfake_tf.detectors.bundle import DESCRIPTION
+
     run_dir = Path(options.run_dir)
     if options.litert:
         check_folder(options.litert, "--litert")

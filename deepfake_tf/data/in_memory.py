@@ -25,11 +25,11 @@ from keras import ops
 from deepfake_tf.contract import MAX_PIXELS
 from deepfake_tf.data import augmentation, degradation
 from deepfake_tf.data.examples import Examples
+from deepfake_tf.data.workers import ALONE, Workers
 from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.progress import progress_bar
 from deepfake_tf.reading import pillow_reader
-from deepfake_tf.training.distribution import ALONE, Workers
 
 DRAWS_PER_IMAGE = augmentation.DRAWS_PER_IMAGE + degradation.DRAWS_PER_IMAGE
 MEMORY_BYTES = 16 * 1024**3  # of decoded pixels

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:  # the command line prints its help without NumPy
+    import numpy as np
 
-View = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] -> uint8 [side, side, 3]
+View = Callable[["np.ndarray"], "np.ndarray"]  # uint8 [H, W, 3] -> uint8 [side, side, 3]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,7 +64,9 @@ def _open(file: Path, num_threads: int) -> Network:
     }
     # One image: a model of an open batch size runs at half the rate.
     model.reshape({tensor.any_name: [1, *tensor.partial_shape[1:].to_shape()] for tensor in model.inputs})
-    compiled = core.compile_model(model, "CPU", {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": num_threads})
+    # Not pinned: copies of one thread each, and other processes' networks, would all be pinned to the first core.
+    options = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": num_threads, "ENABLE_CPU_PINNING": False}
+    compiled = core.compile_model(model, "CPU", options)
     request = compiled.create_infer_request()
     names = [name for tensor in model.outputs for name in tensor.names]  # some have two
 

@@ -11,8 +11,8 @@ from scipy.stats import binomtest
 
 from deepfake_tf.contract import FAKE, REAL
 from deepfake_tf.evaluation.metrics import FALSE_POSITIVE_RATE, equal_width_bins
+from deepfake_tf.plots import new_figure, save_figure
 from deepfake_tf.text import plural
-from deepfake_tf.training.plots import new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

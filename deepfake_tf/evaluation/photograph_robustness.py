@@ -24,11 +24,11 @@ from deepfake_tf.detectors import photograph
 from deepfake_tf.evaluation import changes
 from deepfake_tf.evaluation.metrics import auc, share_of, wilson_interval
 from deepfake_tf.evaluation.robustness import CLEAN, draw_robustness
+from deepfake_tf.plots import encode_figure
 from deepfake_tf.progress import progress_bar
 from deepfake_tf.reading import admission, pillow_reader
 from deepfake_tf.reading.files import read_file, reason_of
 from deepfake_tf.text import as_utf8, format_csv, json_text, printable
-from deepfake_tf.training.plots import encode_figure
 from deepfake_tf.writing import write_together
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from deepfake_tf.evaluation import changes
 from deepfake_tf.evaluation.figures import COLOURS
 from deepfake_tf.evaluation.metrics import compute_metrics
 from deepfake_tf.evaluation.scoring import load_scorer, pixel_batches, score_pixels
+from deepfake_tf.plots import new_figure, save_figure
 from deepfake_tf.text import json_text
-from deepfake_tf.training.plots import new_figure, save_figure
 from deepfake_tf.writing import write_whole
 
 if TYPE_CHECKING:

@@ -6,17 +6,16 @@ towards its label, not which pixels were generated.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 from PIL import Image
 
 from deepfake_tf.contract import Explanation
 from deepfake_tf.detectors.registry import sees_central_square
+from deepfake_tf.plots import encode_figure, new_figure
 from deepfake_tf.reading.pictures import open_image, open_picture, to_rgb
 from deepfake_tf.text import printable
 
@@ -112,7 +111,7 @@ def draw_sheet(explanations: Sequence[Explanation], images: Sequence[bytes]) -> 
     """
     columns = min(COLUMNS, len(images))
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(2.1 * columns, 4.9 * rows), layout="constrained")
+    figure = new_figure(2.1 * columns, 4.9 * rows)
     grid = figure.subplots(2 * rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -129,9 +128,7 @@ def draw_sheet(explanations: Sequence[Explanation], images: Sequence[bytes]) -> 
         elif picture is not None:
             above.imshow(picture)
             below.imshow(overlay(picture, explanation.heatmap, central_square=sees_central_square(prediction.detector)))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110)
-    return buffer.getvalue()
+    return encode_figure(figure, dpi=110)
 
 
 def _caption(prediction) -> str:

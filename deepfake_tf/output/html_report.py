@@ -1,23 +1,17 @@
 """A report to keep: one HTML file that needs nothing else, of one picture or of a batch; it prints well to PDF.
 
-The template is `html_report.html` beside this file. Jinja2 escapes whatever is put into it, and the page forbids
-itself scripts and everything that is not in it, so that no word of a file can do anything there.
+The template is `html_report.html` beside this file.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import datetime
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import jinja2
-from PIL import Image
 
 from deepfake_tf import __version__, provenance
 from deepfake_tf.conclusion import Conclusion, conclude
@@ -25,9 +19,10 @@ from deepfake_tf.contract import MAX_BATCH_SIZE, Explanation, Prediction
 from deepfake_tf.detectors.bundle import describe_network, threshold_and_band
 from deepfake_tf.detectors.registry import sees_central_square
 from deepfake_tf.engines.detector import Detector
+from deepfake_tf.html_pages import picture_uri, render_page
 from deepfake_tf.output.heatmaps import draw_picture
 from deepfake_tf.reading.files import read_file
-from deepfake_tf.text import format_band, format_probability, plural, printable
+from deepfake_tf.text import format_band, format_probability, plural
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 SIDE_NAMES = {
@@ -36,7 +31,6 @@ SIDE_NAMES = {
     "conflict": "Contradictions",
     "unknown": "No clear answer",
 }
-_JPEG_QUALITY = 85
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,11 +97,8 @@ def format_report(answers: Sequence[Answer]) -> str:
     Args:
         answers: at least one.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["printable"] = printable  # what steers or hides text is written out
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return render_page(
+        TEMPLATE,
         answers=answers,
         counts=Counter(answer.conclusion.side for answer in answers),
         side_names=SIDE_NAMES,
@@ -128,13 +119,7 @@ def _pictures(answer: Answer) -> list[tuple[str, str]]:
         wanted.append((spoke, {"heatmap": answer.explanation.heatmap, "detector": answer.prediction.detector}))
     encoded = answer.encoded
     drawn = ((draw_picture(encoded, **options), words) for words, options in wanted)
-    return [(_data_uri(picture), words) for picture, words in drawn if picture is not None]
-
-
-def _data_uri(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return [(picture_uri(picture), words) for picture, words in drawn if picture is not None]
 
 
 def _facts(answer: Answer) -> Iterator[tuple[str, str]]:

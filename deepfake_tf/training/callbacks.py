@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from deepfake_tf.text import format_csv
-from deepfake_tf.training.plots import plot_learning_curves
+from deepfake_tf.training.learning_curves import plot_learning_curves
 from deepfake_tf.writing import whole_file, write_whole
 
 

@@ -125,7 +125,7 @@ def test_every_mode_keeps_its_colours():
 
 
 def test_drawings_of_16_bits_are_not_white(light, tmp_path):
-    from deepfake_tf.audit.page import _thumbnail
+    from deepfake_tf.audit.page import thumbnail
     from deepfake_tf.output.heatmaps import draw_sheet, overlay
 
     levels, _, sixteen = grey()
@@ -139,7 +139,7 @@ def test_drawings_of_16_bits_are_not_white(light, tmp_path):
     white = Image.open(io.BytesIO(draw_sheet([light.explain(sixteen)], [encode(Image.new("L", (32, 32), 255), "PNG")])))
     assert np.asarray(sheet).mean() < np.asarray(white.convert("L")).mean() - 1
     (tmp_path / "grey16.png").write_bytes(sixteen)
-    assert _thumbnail(str(tmp_path / "grey16.png")) == _thumbnail(grey()[1])
+    assert thumbnail(str(tmp_path / "grey16.png")) == thumbnail(grey()[1])
 
 
 def test_arrays_of_several_shapes_and_one_batch(detector):

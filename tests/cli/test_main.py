@@ -2,19 +2,19 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 
 from tests.cli.running import run
 
 
-def test_help_and_import_load_no_tensorflow():
-    code = "import sys, deepfake_tf, deepfake_tf.cli as c; c.build_parser(); print('tensorflow' in sys.modules)"
-    started = time.monotonic()
+def test_help_and_import_load_nothing_heavy():
+    code = (
+        "import sys, deepfake_tf, deepfake_tf.cli as c; c.build_parser(); "
+        "print(*{'tensorflow', 'numpy'} & {*sys.modules})"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout == "False\n"
-    assert time.monotonic() - started < 5  # 0.1 s here; a bound that only an import of TensorFlow breaks
+    assert result.stdout == "\n"
     assert "predict" in run("--help").stdout
 
 

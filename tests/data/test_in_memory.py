@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.training.distribution import Workers
+from deepfake_tf.data.workers import Workers
 
 if importlib.util.find_spec("jax") is None:
     pytest.skip("JAX is not installed: the extra [jax]", allow_module_level=True)

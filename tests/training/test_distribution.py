@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from deepfake_tf.training.distribution import ALONE, Workers, read_tf_config, start
+from deepfake_tf.data.workers import ALONE, Workers
+from deepfake_tf.training.distribution import read_tf_config, start
 
 CLUSTER = {"chief": ["a:1"], "worker": ["b:2", "c:3"]}
 

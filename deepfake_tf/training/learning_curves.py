@@ -1,16 +1,11 @@
-"""Plots as PNG files, drawn without a display and written whole or not at all."""
+"""The learning curves of a run."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from deepfake_tf.writing import write_whole
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from deepfake_tf.plots import new_figure, save_figure
 
 
 def plot_learning_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
@@ -30,21 +25,3 @@ def plot_learning_curves(rows: Sequence[Mapping[str, float]], path: Path) -> Non
         axes.grid(alpha=0.3)
         axes.legend()
     save_figure(figure, path, dpi=120)
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches."""
-    from matplotlib.figure import Figure  # not by pyplot: no window, nothing global
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
-    write_whole(path, encode_figure(figure, dpi))
-
-
-def encode_figure(figure: Figure, dpi: int = 150) -> bytes:
-    """A figure as a PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
 
 from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL
 from deepfake_tf.data.examples import Examples
+from deepfake_tf.plots import encode_figure, new_figure
 from deepfake_tf.reading.pictures import open_picture
-from deepfake_tf.training.plots import new_figure
 
 PICTURE_SIDE = 64  # pixels, the longer side; smaller images are enlarged in hard squares, so that pixels are seen
 DPI = 80
@@ -91,6 +90,4 @@ def _draw(
             else:
                 axes.imshow(picture)
             axes.set_title(caption, fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
+    return encode_figure(figure, DPI)

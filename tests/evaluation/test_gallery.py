@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from deepfake_tf.data.examples import Examples
-from deepfake_tf.output.gallery import draw_classes, draw_errors, pick_examples
+from deepfake_tf.evaluation.gallery import draw_classes, draw_errors, pick_examples
 from tests.images import encode, photograph
 
 LABELS = np.array([0, 0, 0, 1, 1, 1])
