@@ -93,7 +93,11 @@ class DecodedImages:
 
 
 def training_batches(
-    images: DecodedImages, config: TrainingConfig, first_step: int = 0, workers: Workers = ALONE
+    images: DecodedImages,
+    config: TrainingConfig,
+    first_step: int = 0,
+    targets: np.ndarray | None = None,
+    workers: Workers = ALONE,
 ) -> keras.utils.PyDataset:
     """Shuffled, augmented batches without end, from training step `first_step` on.
 
@@ -101,13 +105,15 @@ def training_batches(
         images: DecodedImages of the training split.
         config: TrainingConfig. Batch size (of all workers together), augmentation, seed.
         first_step: int. How many batches an earlier part of the run has used.
+        targets: float32 [N], 0..1, in place of the labels; see `soft_labels`.
         workers: Workers. This process gets its part of each batch; together they are the batch of one process.
 
     Returns:
-        A PyDataset of (float32 [B, S, S, 3] in -1..1, float32 [B, 1] in {0, 1}), JAX arrays. The last batch of an
-        epoch is smaller; up to `workers.devices - 1` images of each epoch are left out so that it can be divided.
+        A PyDataset of (float32 [B, S, S, 3] in -1..1, float32 [B, 1], labels or targets), JAX arrays. The last batch
+        of an epoch is smaller; up to `workers.devices - 1` images of each epoch are left out so that it can be divided.
     """
-    return _TrainingBatches(images, config, first_step, workers)
+    labels = images.examples.labels if targets is None else targets
+    return _TrainingBatches(images, labels, config, first_step, workers)
 
 
 def evaluation_batches(images: DecodedImages, batch_size: int, workers: Workers = ALONE) -> keras.utils.PyDataset:
@@ -120,9 +126,11 @@ def evaluation_batches(images: DecodedImages, batch_size: int, workers: Workers 
 
 
 class _TrainingBatches(keras.utils.PyDataset):
-    def __init__(self, images: DecodedImages, config: TrainingConfig, first_step: int, workers: Workers):
+    def __init__(
+        self, images: DecodedImages, labels: np.ndarray, config: TrainingConfig, first_step: int, workers: Workers
+    ):
         super().__init__()
-        self._pixels, self._labels = jnp.asarray(images.pixels), jnp.asarray(images.examples.labels)
+        self._pixels, self._labels = jnp.asarray(images.pixels), jnp.asarray(labels)
         self._config, self._image_size = config, images.image_size
         self._first_step, self._processes = first_step, workers
         self._count = len(images) - len(images) % workers.devices

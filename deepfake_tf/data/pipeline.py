@@ -107,21 +107,24 @@ class DecodedImages:
         return lambda positions: tf.map_fn(load_one, positions, fn_output_signature=signature)
 
 
-def training_batches(images: DecodedImages, config: TrainingConfig, first_step: int = 0) -> tf.data.Dataset:
+def training_batches(
+    images: DecodedImages, config: TrainingConfig, first_step: int = 0, targets: np.ndarray | None = None
+) -> tf.data.Dataset:
     """Shuffled, augmented batches without end, from training step `first_step` on.
 
     Args:
         images: DecodedImages of the training split.
         config: TrainingConfig. Batch size, augmentation, seed.
         first_step: int. How many batches an earlier part of the run has used.
+        targets: float32 [N], 0..1, in place of the labels; see `soft_labels`.
 
     Returns:
-        A dataset of (float32 [B, S, S, 3] in -1..1, float32 [B, 1] in {0, 1}). An epoch is
+        A dataset of (float32 [B, S, S, 3] in -1..1, float32 [B, 1] in {0, 1} or of `targets`). An epoch is
         ceil(N / batch_size) batches, the last one smaller.
     """
     count = len(images)
     steps_per_epoch = -(-count // config.batch_size)
-    labels = tf.constant(images.examples.labels)
+    labels = tf.constant(images.examples.labels if targets is None else targets)
     load = images._load()
 
     def one_epoch(epoch):

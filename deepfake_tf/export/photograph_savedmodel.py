@@ -6,26 +6,20 @@ The same three signatures as of `export.savedmodel`. The kernels of the dense la
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
 from deepfake_tf.decision.verdict import Decision
 from deepfake_tf.detectors.bundle import read_bundle
 from deepfake_tf.detectors.photograph import SPEC
 from deepfake_tf.export.photograph_bundle import BACKBONE, HEAD_ARRAYS
 from deepfake_tf.export.photograph_head import directions, head_outputs
 from deepfake_tf.export.photograph_litert import read_arrays
-from deepfake_tf.export.savedmodel import MODEL_CARD, checked_output
-from deepfake_tf.export.scoring_module import ScoringModule
-from deepfake_tf.export.warmup import write_warmup_requests
+from deepfake_tf.export.scoring_module import ScoringModule, checked_output
 from deepfake_tf.networks.vit_b16_inference import compute_features, dense_layer_names
-from deepfake_tf.writing import replace_folder
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -58,21 +52,8 @@ def export_photograph_savedmodel(
     with np.load(folder / HEAD_ARRAYS) as archive:
         head = dict(archive)
     module = PhotographModule(read_arrays(folder / BACKBONE), head, read.decision, precision)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the version folders, a server that watches them must not take this one for a version.
-    temporary, assets = (output.with_name(f".{output.name}.{purpose}") for purpose in ("exporting", "assets"))
-    for leftover in (temporary, assets):  # of an export that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    assets.mkdir()
-    logit = float(module.serving_default(tf.constant([known_image()]))["logit"][0])
     card = {"detector": SPEC.name, **read.card, **read.decision.to_description(), "precision": precision}
-    (assets / MODEL_CARD).write_text(json.dumps({**card, KNOWN_LOGIT: logit}, indent=2) + "\n", encoding="utf-8")
-    module.card = tf.saved_model.Asset(str(assets / MODEL_CARD))
-    tf.saved_model.save(module, str(temporary), signatures=module.signatures())
-    shutil.rmtree(assets)
-    write_warmup_requests(temporary, warmup_images, SPEC.model_name)
-    replace_folder(temporary, output)
-    return output
+    return module.save(output, card, warmup_images)
 
 
 class PhotographModule(ScoringModule):

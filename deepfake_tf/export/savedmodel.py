@@ -8,8 +8,6 @@ Batch norm is folded before: the graph optimiser then makes one oneDNN call of p
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,18 +20,12 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from deepfake_tf.decision import tensorflow_verdict
 from deepfake_tf.decision.calibration import Calibration
 from deepfake_tf.decision.domain import Domain, decision_of, distance_of
-from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
 from deepfake_tf.detectors.bundle import read_card
 from deepfake_tf.detectors.cifake import IMAGE_SIZE, SPEC
 from deepfake_tf.export.folding import fold_batch_norm
-from deepfake_tf.export.scoring_module import ScoringModule
-from deepfake_tf.export.warmup import write_warmup_requests
+from deepfake_tf.export.scoring_module import ARRAYS, ScoringModule, checked_output
 from deepfake_tf.networks import HEAD_LAYER, graph, with_features
 from deepfake_tf.reading import tensorflow_reader
-from deepfake_tf.writing import replace_folder, restore_folder
-
-MODEL_CARD = "model_card.json"
-ARRAYS = "arrays.npz"  # what it takes to calibrate anew, or to convert
 
 
 def export_savedmodel(
@@ -140,47 +132,18 @@ def read_exported(model_dir: Path) -> Exported:
     return Exported(network, kernel, bias, domain)
 
 
-def checked_output(output: str | Path) -> Path:
-    """Where a SavedModel may be written: what a killed export left there is put right first.
-
-    Raises:
-        ValueError: `output` exists and is no SavedModel.
-    """
-    output = Path(output)
-    if output.is_symlink():  # what it links to is replaced, not the link
-        output = output.resolve()
-    restore_folder(output)
-    if output.exists() and not (output / "saved_model.pb").is_file():
-        raise ValueError(f"{output} exists and is no SavedModel: it is not replaced. Name another --output.")
-    return output
-
-
 def _write(
     exported: Exported, calibration: Calibration, card: dict[str, Any], output: Path, warmup_images: list[bytes]
 ) -> Path:
-    module = DetectorModule(exported.network, exported.head_kernel, calibration, exported.domain)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the version folders, a server that watches them must not take this one for a version.
-    temporary, assets = (output.with_name(f".{output.name}.{purpose}") for purpose in ("exporting", "assets"))
-    for leftover in (temporary, assets):  # of an export that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    assets.mkdir()
-    logit = float(module.serving_default(tf.constant([known_image()]))["logit"][0])
-    (assets / MODEL_CARD).write_text(json.dumps({**card, KNOWN_LOGIT: logit}, indent=2) + "\n")
     domain = exported.domain
-    np.savez(
-        assets / ARRAYS,
-        means=domain.means,
-        whitening=domain.whitening,
-        head_kernel=exported.head_kernel,
-        head_bias=exported.head_bias,
-    )
-    module.card, module.arrays = (tf.saved_model.Asset(str(assets / name)) for name in (MODEL_CARD, ARRAYS))
-    tf.saved_model.save(module, str(temporary), signatures=module.signatures())
-    shutil.rmtree(assets)
-    write_warmup_requests(temporary, warmup_images, SPEC.model_name)
-    replace_folder(temporary, output)
-    return output
+    arrays = {
+        "means": domain.means,
+        "whitening": domain.whitening,
+        "head_kernel": exported.head_kernel,
+        "head_bias": exported.head_bias,
+    }
+    module = DetectorModule(exported.network, exported.head_kernel, calibration, domain)
+    return module.save(output, card, warmup_images, arrays)
 
 
 class DetectorModule(ScoringModule):

@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import abc
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from deepfake_tf.contract import FAKE, LABEL_NAMES, ErrorCode
 from deepfake_tf.decision import tensorflow_verdict
+from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
 from deepfake_tf.decision.verdict import Decision
 from deepfake_tf.detectors.spec import DetectorSpec
+from deepfake_tf.export.warmup import write_warmup_requests
 from deepfake_tf.reading.tensorflow_batches import read_images, texts_of
+from deepfake_tf.writing import replace_folder, restore_folder
+
+MODEL_CARD = "model_card.json"
+ARRAYS = "arrays.npz"  # what it takes to calibrate anew, or to convert
+
+
+def checked_output(output: str | Path) -> Path:
+    """Where a SavedModel may be written: what a killed export left there is put right first.
+
+    Raises:
+        ValueError: `output` exists and is no SavedModel.
+    """
+    output = Path(output)
+    if output.is_symlink():  # what it links to is replaced, not the link
+        output = output.resolve()
+    restore_folder(output)
+    if output.exists() and not (output / "saved_model.pb").is_file():
+        raise ValueError(f"{output} exists and is no SavedModel: it is not replaced. Name another --output.")
+    return output
 
 
 class ScoringModule(tf.Module, abc.ABC):
@@ -38,6 +64,39 @@ class ScoringModule(tf.Module, abc.ABC):
             "explain": tf.function(self.explain).get_concrete_function(encoded),
             "from_pixels": tf.function(self.from_pixels).get_concrete_function(pixels),
         }
+
+    def save(
+        self, output: Path, card: Mapping[str, Any], warmup_images: list[bytes], arrays: Mapping[str, np.ndarray] = {}
+    ) -> Path:
+        """Write the SavedModel with its card, and the logit that it gives for the known image.
+
+        Args:
+            output: Path, as `checked_output` returns it.
+            card: JSON-able. Becomes the asset `model_card.json`.
+            warmup_images: encoded images for the warm-up requests.
+            arrays: become the asset `arrays.npz`, where there are some.
+
+        Returns:
+            `output`. It appears whole or not at all.
+        """
+        output.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the version folders, a server that watches them must not take this one for a version.
+        temporary, assets = (output.with_name(f".{output.name}.{purpose}") for purpose in ("exporting", "assets"))
+        for leftover in (temporary, assets):  # of an export that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        assets.mkdir()
+        logit = float(self.serving_default(tf.constant([known_image()]))["logit"][0])
+        described = json.dumps({**card, KNOWN_LOGIT: logit}, indent=2) + "\n"
+        (assets / MODEL_CARD).write_text(described, encoding="utf-8")
+        self.card = tf.saved_model.Asset(str(assets / MODEL_CARD))
+        if arrays:
+            np.savez(assets / ARRAYS, allow_pickle=False, **arrays)
+            self.arrays = tf.saved_model.Asset(str(assets / ARRAYS))
+        tf.saved_model.save(self, str(temporary), signatures=self.signatures())
+        shutil.rmtree(assets)
+        write_warmup_requests(temporary, warmup_images, self._spec.model_name)
+        replace_folder(temporary, output)
+        return output
 
     def serving_default(self, image_bytes):
         """string [N] -> dict of [N]: the fields of the score contract."""

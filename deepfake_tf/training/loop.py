@@ -26,6 +26,7 @@ import numpy as np
 
 from deepfake_tf.contract import FAKE, REAL
 from deepfake_tf.data.examples import Examples, split_validation
+from deepfake_tf.data.soft_labels import read_soft_labels
 from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.networks import build_model
 from deepfake_tf.networks.pretrained import check_weights, load_pretrained
@@ -97,6 +98,9 @@ def train(
     files = {"train_files.txt": training.examples.names, "validation_files.txt": validation.examples.names}
     if resume:
         _check_files(run_dir, files)
+    targets = None
+    if config.soft_labels:
+        targets = read_soft_labels(config.soft_labels, training.examples, config.soft_label_weight)
     print(f"training on {training.examples.counts()}, validating on {validation.examples.counts()}")
 
     steps = config.steps_per_epoch or -(-len(training) // config.batch_size)
@@ -137,7 +141,7 @@ def train(
         callbacks.append(keras.callbacks.TensorBoard(str(output_dir / "tensorboard"), write_graph=False))
     callbacks.append(checkpoint)  # last: it saves what the others have decided
     model.fit(
-        data.training_batches(training, config, first_step=checkpoint.epoch * steps, **share),
+        data.training_batches(training, config, checkpoint.epoch * steps, targets, **share),
         validation_data=data.evaluation_batches(validation, config.batch_size, **share),
         epochs=config.epochs,
         initial_epoch=checkpoint.epoch,
@@ -267,7 +271,22 @@ def _compile(model: keras.Model, config: TrainingConfig, total_steps: int) -> No
         optimizer,
         keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=config.label_smoothing),
         metrics=[
-            keras.metrics.BinaryAccuracy("accuracy", threshold=0.0),  # of a logit: probability 0.5
-            keras.metrics.AUC(name="auc", from_logits=True, num_thresholds=1000),
+            _Accuracy("accuracy", threshold=0.0),  # of a logit: probability 0.5
+            _AUC(name="auc", from_logits=True, num_thresholds=1000),
         ],
     )
+
+
+class _OfClasses(keras.metrics.Metric):
+    """Compares with the likelier class, where a target is a probability."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        return super().update_state(keras.ops.round(y_true), y_pred, sample_weight)
+
+
+class _Accuracy(_OfClasses, keras.metrics.BinaryAccuracy):
+    pass
+
+
+class _AUC(_OfClasses, keras.metrics.AUC):
+    pass

@@ -64,6 +64,12 @@ def test_an_epoch_is_every_image_once_in_another_order_each_time(decoded):
         np.testing.assert_array_equal(targets[:, 0], indices_of(pixels) % 2)
 
 
+def test_targets_stand_in_place_of_the_labels(decoded):
+    batches = take(training_batches(decoded, PLAIN, targets=np.linspace(0, 0.9, 10, dtype=np.float32)), 3)
+    for pixels, targets in batches:
+        np.testing.assert_allclose(targets[:, 0], indices_of(pixels) / 10, atol=1e-6)
+
+
 def test_batches_have_the_documented_types_and_ranges(decoded):
     for dataset in (training_batches(decoded, AUGMENTED), evaluation_batches(decoded, 4)):
         (pixels, targets), *_ = take(dataset, 1)

@@ -70,13 +70,13 @@ class ServeProcess:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while not self._starts_with("try "):
             if self.process.poll() is not None or time.monotonic() > deadline:
-                output = self.stop(signal.SIGKILL)
+                output = self.stop(signal.SIGTERM)
                 raise AssertionError(f"serve did not start:\n{output}")
             time.sleep(0.05)
         return self
 
     def __exit__(self, *_) -> None:
-        self.stop(signal.SIGKILL)
+        self.stop(signal.SIGTERM)  # SIGKILL would leave the model server alive that it may have started
 
     def address(self, name: str) -> str:
         """Such as "http://127.0.0.1:41234": what stands behind REST or gateway."""
@@ -90,7 +90,10 @@ class ServeProcess:
         """Send a signal, wait for the end, and return what the process printed."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        self.process.wait(STOP_TIMEOUT_SECONDS)
+        try:
+            self.process.wait(STOP_TIMEOUT_SECONDS)
+        finally:
+            self.process.kill()  # what has ended already is left alone
         self._reader.join()
         self.process.stderr.close()
         return "\n".join(self.lines)

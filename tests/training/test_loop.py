@@ -22,6 +22,7 @@ from PIL import Image
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
 from deepfake_tf.detectors.cifake.config import TrainingConfig
+from deepfake_tf.evaluation.report import write_report
 from deepfake_tf.training import loop
 from deepfake_tf.training.loop import class_weights, train
 
@@ -177,6 +178,27 @@ def test_the_network_learns_and_the_best_epoch_is_kept(finished_run, examples):
         assert "optimizer" not in file  # it would triple the file
 
 
+@pytest.mark.parametrize("reals", [24, 40])  # classes alike, and classes that are weighted
+def test_a_teacher_that_inverts_the_labels_is_believed(reals, tmp_path):
+    examples = make_examples(reals, 24)
+    teacher = np.where(examples.labels == 1, 0.1, 0.9)
+    write_report(tmp_path / "teacher", examples.labels, teacher, names=examples.names)
+    soft = {"soft_labels": str(tmp_path / "teacher" / "predictions.csv"), "soft_label_weight": 1.0}
+    train(examples, dataclasses.replace(COSINE, epochs=4, **soft), tmp_path / "run")
+    last = read_history(tmp_path / "run")[-1]
+    assert last["accuracy"] > 0.65  # of what the teacher says
+    assert last["auc"] > 0.7
+    assert last["val_accuracy"] < 0.35
+
+
+def test_a_teacher_of_other_images_is_an_error_and_leaves_no_run_directory(examples, tmp_path):
+    write_report(tmp_path / "teacher", examples.labels, np.full(48, 0.5), names=[f"other{i}" for i in range(48)])
+    config = dataclasses.replace(COSINE, soft_labels=str(tmp_path / "teacher" / "predictions.csv"))
+    with pytest.raises(ValueError, match="no row for 36 training images"):
+        train(examples, config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_finished_run_is_left_alone_by_resume(finished_run, examples, capsys):
     before = {path: path.stat().st_mtime_ns for path in finished_run.iterdir()}
     train(examples, COSINE, finished_run, resume=True)
@@ -215,6 +237,7 @@ def test_run_cut_between_network_and_note_resumes_as_if_it_had_not_been_cut(
 KILLED_PROGRAM = """
 import sys
 import keras
+from deepfake_tf.evaluation.report import write_report
 from deepfake_tf.training import loop
 from tests.training.test_loop import PLATEAU, Cut, build_tiny_network, make_examples, with_callback
 keras.Model.fit = with_callback(Cut())

@@ -44,6 +44,8 @@ class TrainingConfig:
     warmup_fraction: float = _option(0.1, "of all steps, linear, with the cosine schedule")
     validation_fraction: float = _option(0.2, "of each class; duplicates stay on one side")
     label_smoothing: float = 0.0
+    soft_labels: str = _option("", "predictions.csv of a better model, of evaluate --split all: distillation")
+    soft_label_weight: float = _option(0.5, "share of the soft label in what is learnt; the rest is the true one")
     dropout: float = _option(0.2, "before the head")
     rotation_degrees: float = _option(10.0, "augmentation: uniform in +-")
     brightness: float = _option(0.2, "augmentation: uniform in +-, a fraction of the full range")
@@ -70,6 +72,7 @@ class TrainingConfig:
         _check_range("warmup_fraction", self.warmup_fraction, 0.0, 1.0)
         _check_range("validation_fraction", self.validation_fraction, 0.01, 0.9)
         _check_range("label_smoothing", self.label_smoothing, 0.0, 0.5)
+        _check_range("soft_label_weight", self.soft_label_weight, 0.0, 1.0)
         _check_range("dropout", self.dropout, 0.0, 0.95)
         _check_range("rotation_degrees", self.rotation_degrees, 0.0, 180.0)
         _check_range("brightness", self.brightness, 0.0, 1.0)
