@@ -177,7 +177,7 @@ def read_image(name: bytes) -> tuple[tuple[bytes, str], bytes]:
 
     The empty image goes through the model like the others: one way for every file, so that none is lost.
     """
-    path = _text(name)
+    path = os.fsdecode(name)
     if (
         os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
     ):  # a pipe would be waited on, a device read without end
@@ -201,7 +201,7 @@ class _Sort(beam.DoFn):
 
     def process(self, element: tuple[tuple[bytes, str], Prediction]) -> Iterable[Any]:
         (name, error), prediction = element
-        prediction = dataclasses.replace(prediction, file=_text(name), error=error or prediction.error)
+        prediction = dataclasses.replace(prediction, file=os.fsdecode(name), error=error or prediction.error)
         (self._failed if prediction.error else self._scored).inc()
         yield beam.pvalue.TaggedOutput("failed", prediction) if prediction.error else prediction
 
@@ -253,10 +253,6 @@ def _name(metadata: Any) -> bytes:
     return os.fsencode(metadata.path)
 
 
-def _text(name: bytes) -> str:
-    return os.fsdecode(name)
-
-
 def _check_input(pattern: str) -> str:
     if os.path.isdir(pattern):
         example = os.path.join(pattern, "**.jpg")
@@ -297,19 +293,17 @@ def _reason(error: Exception) -> str:
 
 def _summarise(result: Any, seconds: float) -> ScoreSummary:
     metrics = result.metrics().query()
-    counters = {
-        item.key.metric.name: item.result for item in metrics["counters"] if item.key.metric.namespace == _NAMESPACE
-    }
-    distributions = {
+    found = {
         item.key.metric.name: item.result
-        for item in metrics["distributions"]
+        for kind in ("counters", "distributions")
+        for item in metrics[kind]
         if item.key.metric.namespace == _NAMESPACE
     }
-    latency = distributions.get("inference_batch_latency_micro_secs")
-    loads = distributions.get("load_model_latency_milli_secs")
+    latency = found.get("inference_batch_latency_micro_secs")
+    loads = found.get("load_model_latency_milli_secs")
     return ScoreSummary(
-        scored=counters.get("images_scored", 0),
-        failed=counters.get("images_failed", 0),
+        scored=found.get("images_scored", 0),
+        failed=found.get("images_failed", 0),
         seconds=seconds,
         batches=latency.count if latency else 0,
         batch_seconds=(latency.mean / 1e6, latency.max / 1e6) if latency else (0.0, 0.0),

@@ -252,7 +252,8 @@ def conclude(prediction: Prediction, report: Report | None = None, card: Mapping
     code, decider = _decide(findings, verdict)
     witness = _witness_of(decider) if decider else (DETECTOR if code.startswith("likely_") else NONE)
     text = _TEXTS[code]
-    statements = _statements(findings, prediction, verdict, report)
+    why = prediction.error if verdict == "not_scored" else prediction.reason
+    pixels = _VERDICT_WORDS[verdict] + (f": {clean(why)}." if why else ".")
     strongest = _side_of(decider.says) if decider else text.side
     opposite = {GENERATED: REAL, REAL: GENERATED}.get(strongest)
     against = None
@@ -264,12 +265,13 @@ def conclude(prediction: Prediction, report: Report | None = None, card: Mapping
         sentence=text.sentence,
         witness=witness,
         side=text.side,
-        meaning=_meaning(decider, against, verdict, prediction),
+        meaning=_meaning(decider, against, verdict) if decider else pixels,
         certainty=_certainty(code, decider, against, prediction, card or {}),
         caution=text.caution,
         advice=text.advice,
         statements=tuple(
-            dataclasses.replace(statement, contradicts=statement.side == opposite) for statement in statements
+            Statement(witness, side, sentence, side == opposite)
+            for witness, side, sentence in _statements(findings, verdict, pixels, report)
         ),
     )
 
@@ -336,19 +338,16 @@ def _side_of(says: str) -> str:
 
 
 def _statements(
-    findings: list[Finding], prediction: Prediction, verdict: str, report: Report | None
-) -> list[Statement]:
+    findings: list[Finding], verdict: str, pixels: str, report: Report | None
+) -> list[tuple[str, str, str]]:
+    """(witness, side, sentence) of each; `pixels` is the detector's."""
     said = [(_witness_of(finding), _side_of(finding.says), _of_file(finding)) for finding in findings]
-    if verdict == "not_scored":
-        detector = "The model gave no verdict" + (f": {clean(prediction.error)}." if prediction.error else ".")
-    else:
-        detector = _VERDICT_WORDS[verdict] + (f": {clean(prediction.reason)}." if prediction.reason else ".")
     side = {"likely_generated": GENERATED, "likely_real": REAL}.get(verdict, UNKNOWN)
-    said.append((DETECTOR, side, detector))
+    said.append((DETECTOR, side, pixels))
     said.sort(key=lambda statement: WITNESSES.index(statement[0]))
     if report and not findings:
         said.append((NONE, UNKNOWN, clean(report.summary)))
-    return [Statement(witness, side, sentence, False) for witness, side, sentence in said]
+    return said
 
 
 _VERDICT_CODES = ("likely_generated", "likely_real", "uncertain")
@@ -357,6 +356,7 @@ _VERDICT_WORDS = {
     "likely_real": "The model takes the picture for a photograph",
     "uncertain": "The model cannot tell whether the picture was generated",
     "out_of_domain": "The model cannot judge the picture",
+    "not_scored": "The model gave no verdict",
 }
 
 
@@ -368,12 +368,8 @@ def _of_file(finding: Finding) -> str:
     return statement if finding.source == "C2PA" else f"{statement.removesuffix('.')} ({clean(finding.source)})."
 
 
-def _meaning(decider: Finding | None, against: Finding | None, verdict: str, prediction: Prediction) -> str:
-    pixels = _VERDICT_WORDS.get(verdict, "The model gave no verdict")
-    if decider is None:
-        why = prediction.error if verdict == "not_scored" else prediction.reason
-        return pixels + (f": {clean(why)}." if why else ".")
-    return " ".join([*(_of_file(finding) for finding in (decider, against) if finding), f"{pixels}."])
+def _meaning(decider: Finding, against: Finding | None, verdict: str) -> str:
+    return " ".join([*(_of_file(finding) for finding in (decider, against) if finding), f"{_VERDICT_WORDS[verdict]}."])
 
 
 def _certainty(

@@ -128,12 +128,14 @@ def exported_model(tmp_path_factory) -> ExportedModel:
 def exported_light_model(exported_model, tmp_path_factory) -> Path:
     """The float32 `.tflite` of the network that `exported_model` holds, and its `.json`, alone in their folder."""
     from deepfake_tf.export.litert import export_litert
+    from deepfake_tf.export.savedmodel import exported_of
     from tests.images import photograph
 
     representative = np.stack([np.asarray(photograph(224, 224, seed)) for seed in range(2)])
-    made_from = (exported_model.keras_model, exported_model.calibration, exported_model.domain, exported_model.card)
+    exported = exported_of(exported_model.keras_model, exported_model.domain)
     folder = tmp_path_factory.mktemp("litert")
-    return export_litert(*made_from, representative, folder, variants=("float32",))["float32"]
+    calibration, card = exported_model.calibration, exported_model.card
+    return export_litert(exported, calibration, card, representative, folder, variants=("float32",))["float32"]
 
 
 @pytest.fixture(scope="session")

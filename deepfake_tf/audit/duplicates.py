@@ -210,7 +210,7 @@ def _details(found: Groups, examples: Examples) -> dict:
 def _galleries(found: Groups) -> tuple[Gallery, ...]:
     titled = {"In both classes": found.across_classes}
     titled |= {f"Leaked into {leak.into}": leak.groups for leak in found.leaks}
-    titled |= {f"Inside {name}" if name else "": groups for name, groups in found.inside.items()}
+    titled |= {f"Inside {name}": groups for name, groups in found.inside.items()}
     return tuple(
         Gallery(
             f"{title}: {min(len(groups), PICTURED_GROUPS)} of {plural(len(groups), 'group')}",

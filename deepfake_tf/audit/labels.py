@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deepfake_tf.audit.findings import LOOK, OK, STOP, Check, Gallery
-from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL, Prediction
+from deepfake_tf.contract import FAKE, LABEL_NAMES, REAL
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.progress import progress_bar
 from deepfake_tf.text import plural
+
+if TYPE_CHECKING:
+    from deepfake_tf.engines.detector import Detector
 
 SAMPLE = 500  # images of a class
 MIN_JUDGED = 20  # images of a class in the model's domain
@@ -21,13 +23,7 @@ CONTRADICTING_SHARE = 0.05  # of the images judged
 PICTURED = 24
 
 
-class Scorer(Protocol):
-    """What scores images: a `Detector`."""
-
-    def predict_iter(self, images: Iterable[str | bytes]) -> Iterator[Prediction]: ...
-
-
-def check_labels(examples: Examples, readable: np.ndarray, detector: Scorer) -> Check:
+def check_labels(examples: Examples, readable: np.ndarray, detector: Detector) -> Check:
     """Agreement of the labels with a model, on a sample; images out of the model's domain are not judged.
 
     Args:
@@ -133,7 +129,7 @@ def confident_contradictions(labels: np.ndarray, probabilities: np.ndarray) -> n
     return positions[np.argsort(-of_class[positions, other[positions]], kind="stable")]
 
 
-def _score(examples: Examples, positions: np.ndarray, detector: Scorer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _score(examples: Examples, positions: np.ndarray, detector: Detector) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions of the images in the domain, their P(FAKE), and whether the model's threshold makes them FAKE."""
     judged, probabilities, says_fake = [], [], []
     with progress_bar(len(positions), "checking labels", "image") as bar:

@@ -9,6 +9,10 @@ import numpy as np
 MAX_BITS = 4  # of 64 may differ: above it, photographs of like composition come in
 WINDOW = 64  # neighbours compared inside a bucket, so that thousands of like hashes cost no square
 _BAND_WIDTHS = (11, 11, 11, 11, 10, 10)  # bits
+_BAND_MASKS = [
+    np.uint64(((1 << width) - 1) << start)
+    for width, start in zip(_BAND_WIDTHS, itertools.accumulate(_BAND_WIDTHS, initial=0))
+]
 
 
 def near_pairs(hashes: np.ndarray) -> np.ndarray:
@@ -29,7 +33,7 @@ def near_pairs(hashes: np.ndarray) -> np.ndarray:
     by_hash = np.argsort(hashes, kind="stable")
     hashes = hashes[by_hash]
     found = np.zeros(0, np.int64)
-    for first, second in itertools.combinations(_band_masks(), 2):
+    for first, second in itertools.combinations(_BAND_MASKS, 2):
         keys = hashes & (first | second)
         order = np.argsort(keys, kind="stable")  # stable: inside a bucket, close hashes stay side by side
         keys = keys[order]
@@ -45,11 +49,3 @@ def near_pairs(hashes: np.ndarray) -> np.ndarray:
             of_this_order.append(np.minimum(one, other) * count + np.maximum(one, other))
         found = np.unique(np.concatenate(of_this_order))
     return np.stack(np.divmod(found, max(count, 1)), axis=1)
-
-
-def _band_masks() -> list[np.uint64]:
-    masks, start = [], 0
-    for width in _BAND_WIDTHS:
-        masks.append(np.uint64(((1 << width) - 1) << start))
-        start += width
-    return masks

@@ -40,6 +40,7 @@ _REMEDIES = {
     "XMP": _SAME_ORIGIN,
     "text": _SAME_ORIGIN,
 }
+_CODES = ("format", "colour mode", "quantisation tables")  # metadata without an order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +121,7 @@ def measure_separability(values: np.ndarray, labels: np.ndarray, names: tuple[st
     Returns:
         Separability.
     """
-    values = np.stack([_by_frequency(column) if _is_code(name) else column for name, column in zip(names, values.T)], 1)
+    values = np.stack([_by_frequency(column) if name in _CODES else column for name, column in zip(names, values.T)], 1)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     # The default of 20 images a leaf cannot split what a small set has.
     leaf = int(np.clip(len(labels) // 25, 1, 20))
@@ -143,10 +144,6 @@ def _standard_error(auc: float, labels: np.ndarray) -> float:
     both_higher, both_lower = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     variance = auc * (1 - auc) + (fakes - 1) * (both_higher - auc**2) + (reals - 1) * (both_lower - auc**2)
     return float(np.sqrt(variance / (fakes * reals)))
-
-
-def _is_code(name: str) -> bool:
-    return name in ("format", "colour mode", "quantisation tables")
 
 
 def _by_frequency(codes: np.ndarray) -> np.ndarray:

@@ -7,11 +7,7 @@ import contextlib
 import http.client
 import importlib.util
 import json
-import os
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.parse
@@ -25,11 +21,11 @@ from deepfake_tf.benchmark.measuring import Row, peak_memory_mib, row, time_in_t
 from deepfake_tf.benchmark.pictures import encoded_pictures
 from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.tf_serving import MODEL_NAME, connect
+from deepfake_tf.server.background import Child, running, wait_for
 
 IN_PROCESS = "in process, from encoded images"
 REST, GRPC = "REST, JPEG 256 x 256", "gRPC, JPEG 256 x 256"
 CLIENTS = (1, 4, 16)
-_START_TIMEOUT_SECONDS = 300
 
 
 def measure_in_process(model_dir: Path, rounds: int) -> list[Row]:
@@ -145,13 +141,10 @@ def _grpc_client(url: str, images: list[bytes]) -> Iterator[Callable[[int], Any]
 class _Server:
     """`deepfake-tf serve` as a child; its addresses are those that it prints."""
 
-    def __init__(self, process: subprocess.Popen, log: Path):
-        self.process, self._log = process, log
+    def __init__(self, child: Child):
+        self.process, self._log = child.process, child.log
         started = time.perf_counter()
-        while not self._line("try "):
-            if process.poll() is not None or time.perf_counter() - started > _START_TIMEOUT_SECONDS:
-                raise OSError(f"the server to measure did not start:\n{self._log.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.05)
+        wait_for(lambda: bool(self._line("try ")), child, "the server to measure")
         self.rest = self._address("REST")
         self.grpc = self._address("gRPC")
         self.engine = self._line("engine").partition(" ")[2].strip()
@@ -170,24 +163,7 @@ class _Server:
 
 @contextlib.contextmanager
 def _server(model_dir: Path) -> Iterator[_Server]:
-    with tempfile.TemporaryDirectory(prefix="deepfake-tf-benchmark-") as folder:
-        log = Path(folder) / "log"
-        command = [sys.executable, "-m", "deepfake_tf.cli", "serve", "--model", str(model_dir)]
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [*command, "--rest-port", "0", "--grpc-port", "0", "--gateway-port", "0"],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-                process_group=0,  # Ctrl-C reaches this process alone, which ends the server in order
-            )
-        try:
-            yield _Server(process, log)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    command = [sys.executable, "-m", "deepfake_tf.cli", "serve", "--model", str(model_dir)]
+    ports = [word for port in ("rest", "grpc", "gateway") for word in (f"--{port}-port", "0")]
+    with running([*command, *ports], {"TF_CPP_MIN_LOG_LEVEL": "3"}) as child:
+        yield _Server(child)

@@ -19,16 +19,15 @@ _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}  # their time is that of
 _MOST = 6  # operations a table
 
 
-def measure_operations(what: str, call: Callable[[], Any], runs: int, warm_up: int = 3) -> list[Row]:
+def measure_operations(what: str, call: Callable[[], Any], runs: int) -> list[Row]:
     """Percent of the time of all kernels, of the operations that take most of it, and of the others together.
 
     Args:
         what: str. What is called.
         call: a function that runs TensorFlow and waits for the result.
         runs: int. Calls that are watched.
-        warm_up: int. Calls before that.
     """
-    for _ in range(warm_up):
+    for _ in range(3):  # warmed up
         call()
     with tempfile.TemporaryDirectory(prefix="deepfake-tf-benchmark-") as folder:
         tf.profiler.experimental.start(folder)

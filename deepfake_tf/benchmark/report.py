@@ -68,12 +68,6 @@ def write_report(report: Report, output: str | Path) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def read_report(file: str | Path) -> Report:
-    """What `write_report` wrote as JSON."""
-    content = json.loads(Path(file).read_text())
-    return Report(content["machine"], content["model"], [Row(**row) for row in content["rows"]], content["notes"])
-
-
 def _number(value: float) -> str:
     """Three digits that count, no exponent."""
     if abs(value) >= 100:

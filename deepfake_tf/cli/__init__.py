@@ -10,21 +10,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from deepfake_tf.cli.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_STOP, EXIT_USAGE
+from deepfake_tf.cli.exit_codes import EXIT_INTERRUPTED, EXIT_USAGE
 from deepfake_tf.cli.parser import build_parser
-from deepfake_tf.cli.paths import expand_paths
 from deepfake_tf.cli.terminal import print_any_text, reason_of, silence_native_logs
-
-__all__ = [
-    "EXIT_INTERRUPTED",
-    "EXIT_OK",
-    "EXIT_SOME_FAILED",
-    "EXIT_STOP",
-    "EXIT_USAGE",
-    "build_parser",
-    "expand_paths",
-    "main",
-]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

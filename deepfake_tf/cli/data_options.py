@@ -39,7 +39,10 @@ class DataSource:
         """
         from deepfake_tf.data.sources import load_examples
 
-        return with_notes(load_examples(self.sources, self.archive, self.swap_labels))
+        examples = load_examples(self.sources, self.archive, self.swap_labels)
+        for note in examples.notes:
+            print(f"note: {printable(note)}", file=sys.stderr)
+        return examples
 
 
 def add_data_options(command: argparse.ArgumentParser, required: bool = True) -> None:
@@ -102,10 +105,3 @@ def load_split(options: argparse.Namespace) -> DecodedImages:
     if options.limit and options.limit < len(images):
         images = images.take(np.linspace(0, len(images) - 1, options.limit).astype(int))
     return images
-
-
-def with_notes(examples: Examples) -> Examples:
-    """Say what the user should know about the source."""
-    for note in examples.notes:
-        print(f"note: {printable(note)}", file=sys.stderr)
-    return examples

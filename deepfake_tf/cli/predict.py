@@ -14,16 +14,18 @@ from deepfake_tf.cli.exit_codes import EXIT_OK, EXIT_SOME_FAILED
 from deepfake_tf.cli.model_options import add_engine_options, load_detector
 from deepfake_tf.cli.paths import expand_paths
 from deepfake_tf.cli.terminal import say_unexpected, write_data
+from deepfake_tf.output.row_file import FORMATS as ROW_FORMATS
+from deepfake_tf.output.row_file import RowFile
+from deepfake_tf.output.submission import FORMAT as SUBMISSION_FORMAT
+from deepfake_tf.output.submission import check_names, format_submission, prior_label
+from deepfake_tf.output.tables import format_predictions, has_errors
 from deepfake_tf.text import plural, printable
 from deepfake_tf.writing import check_file, write_whole
 
 if TYPE_CHECKING:
     from deepfake_tf.engines.detector import Detector
-    from deepfake_tf.output.row_file import RowFile
 
 FORMATS_BY_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}  # of what --output names
-ROW_FORMATS = ("jsonl", "csv")  # what can be written row by row
-SUBMISSION_FORMAT = "predictathon"  # a label for every file, the hackathon's
 
 
 def add(commands: Commands) -> None:
@@ -45,7 +47,6 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from deepfake_tf.output.row_file import RowFile
     from deepfake_tf.prediction_run import provenance_fields
     from deepfake_tf.provenance.content_credentials import check_trust_list
 
@@ -56,7 +57,11 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--resume goes on with a file of rows: give --output and --format {' or '.join(ROW_FORMATS)}")
     is_submission = output_format == SUBMISSION_FORMAT
     if is_submission:
-        _check_submission(paths, output_format, options.provenance)
+        if options.provenance:
+            raise ValueError(
+                f"--format {SUBMISSION_FORMAT} has no place for what --provenance adds: take --format json"
+            )
+        check_names(paths)
     if options.output:
         check_file(options.output)
     if options.provenance:
@@ -68,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     detector = load_detector(options.model, options.engine, options.url, options.label)
     if is_submission:
-        return _write_submission(detector, paths, output_format, options.output)
+        return _write_submission(detector, paths, options.output)
     if rows is not None:
         return _fill_row_file(detector, started, paths, rows, output_format, options.resume, options.provenance)
     return print_predictions(detector, started, paths, output_format, options.output, options.provenance)
@@ -96,7 +101,6 @@ def print_predictions(
     Returns:
         The exit code.
     """
-    from deepfake_tf.output.tables import format_predictions, has_errors
     from deepfake_tf.prediction_run import provenance_rows, score
 
     loaded = time.monotonic()
@@ -141,17 +145,7 @@ def _time_taken(images: int, started: float, loaded: float) -> str:
     return f"{plural(images, 'image')} in {seconds:.1f} s, after {loaded - started:.1f} s to load the model"
 
 
-def _check_submission(paths: Sequence[str], output_format: str, with_provenance: bool) -> None:
-    from deepfake_tf.output.submission import check_names
-
-    if with_provenance:
-        raise ValueError(f"--format {output_format} has no place for what --provenance adds: take --format json")
-    check_names(paths)
-
-
-def _write_submission(detector: Detector, paths: Sequence[str], output_format: str, output: str | None) -> int:
-    from deepfake_tf.output.submission import format_submission, prior_label
-    from deepfake_tf.output.tables import has_errors
+def _write_submission(detector: Detector, paths: Sequence[str], output: str | None) -> int:
     from deepfake_tf.prediction_run import score
 
     predictions = score(detector, paths)

@@ -54,19 +54,9 @@ def _transform(pixels, angle, scale, offset_x, offset_y, size):
     cos, sin, centre = scale * ops.cos(angle), scale * ops.sin(angle), (size - 1.0) / 2.0
     zeros = ops.zeros_like(angle)
     # Rows of the projective transform that maps an output point to the input point it is taken from.
-    transforms = ops.stack(
-        [
-            cos,
-            -sin,
-            centre - cos * centre + sin * centre + offset_x,
-            sin,
-            cos,
-            centre - sin * centre - cos * centre + offset_y,
-            zeros,
-            zeros,
-        ],
-        axis=1,
-    )
+    from_x = centre - cos * centre + sin * centre + offset_x
+    from_y = centre - sin * centre - cos * centre + offset_y
+    transforms = ops.stack([cos, -sin, from_x, sin, cos, from_y, zeros, zeros], axis=1)
     return ops.image.affine_transform(
         pixels, transforms, interpolation="bilinear", fill_mode="reflect", data_format="channels_last"
     )

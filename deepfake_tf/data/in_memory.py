@@ -22,7 +22,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepfake_tf.contract import MAX_PIXELS
 from deepfake_tf.data import augmentation, degradation
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.data.workers import ALONE, Workers
@@ -219,7 +218,8 @@ def _decode_files(
         for index in positions:
             bar.update()
             try:
-                image = _decode(examples.files[index])
+                file = examples.files[index]
+                image = pillow_reader.decode(Path(file).read_bytes() if isinstance(file, str) else file)
             except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them trip over
                 errors[index] = str(error) or "could not be read"
                 continue
@@ -237,13 +237,3 @@ def _decode_files(
                     f"train by TensorFlow, which reads them from the disk, or shrink them first."
                 )
     return digests, errors, pixels
-
-
-def _decode(file: str | bytes) -> np.ndarray:
-    encoded = Path(file).read_bytes() if isinstance(file, str) else file
-    image_format, width, height = pillow_reader.read_header(encoded)
-    if not image_format:
-        raise ValueError("not an image in a format that is read here")
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{width} x {height} pixels are too many")
-    return pillow_reader.decode(encoded)

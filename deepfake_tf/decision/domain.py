@@ -52,7 +52,7 @@ def fit_domain(
     training_labels: np.ndarray,
     validation_features: np.ndarray,
     sizes: np.ndarray,
-    validation_roughness: np.ndarray | None = None,
+    validation_roughness: np.ndarray,
 ) -> Domain:
     """Fit class means and a shared covariance on training features, and the limits on validation.
 
@@ -61,7 +61,7 @@ def fit_domain(
         training_labels: int64 [N]; 1 = FAKE, 0 = REAL.
         validation_features: float32 [M, C].
         sizes: int32 [K, 2]. Widths and heights of the training images, as stored.
-        validation_roughness: float32 [M], of `roughness`; None leaves it without a limit.
+        validation_roughness: float32 [M], of `roughness`.
     """
     features = training_features.astype(np.float64)
     means = np.stack([features[training_labels == label].mean(axis=0) for label in (0, 1)])
@@ -75,11 +75,7 @@ def fit_domain(
         means=means.astype(np.float32),
         whitening=whitening.astype(np.float32),
         threshold=math.inf,
-        roughness_limit=(
-            math.inf
-            if validation_roughness is None
-            else float(np.percentile(validation_roughness, ROUGHNESS_PERCENTILE))
-        ),
+        roughness_limit=float(np.percentile(validation_roughness, ROUGHNESS_PERCENTILE)),
     )
     distances = feature_distance(tf.constant(validation_features, tf.float32), domain).numpy()
     return dataclasses.replace(domain, threshold=float(np.percentile(distances, DOMAIN_PERCENTILE)))

@@ -40,12 +40,6 @@ class ChoosingEngine:
         for name in {detector_for(image, self._loaders) for image in encoded}:
             self.engine(name)
 
-    def close(self) -> None:
-        """Let go of connections, where engines have some."""
-        for engine in self._loaded.values():
-            if close := getattr(engine, "close", None):
-                close()
-
     def engine(self, name: str) -> Engine:
         """The engine of a detector; see `__init__`."""
         with self._lock:  # two threads must not load one model twice

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
 
 import numpy as np
+import PIL.Image
 
 from deepfake_tf.contract import (
     ERROR_DAMAGED,
@@ -28,11 +29,12 @@ from deepfake_tf.contract import (
 from deepfake_tf.detectors.bundle import read_card
 from deepfake_tf.engines.choosing import ChoosingEngine
 from deepfake_tf.engines.finding import engine_class, engine_of, find_models, is_saved_model
+from deepfake_tf.engines.parts import in_parts
+from deepfake_tf.reading import admission
 from deepfake_tf.reading.files import read_file, reason_of, too_large
+from deepfake_tf.reading.pictures import encode_bmp, to_rgb
 
 if TYPE_CHECKING:
-    import PIL.Image
-
     from deepfake_tf import conclusion, provenance
 
     Image = str | os.PathLike[str] | bytes | BinaryIO | PIL.Image.Image | np.ndarray
@@ -237,24 +239,16 @@ class Detector:
         """(image that the engine takes, file, error). Where there is an error, the image is empty."""
         encoded, file, error = _encode(image)
         if not error:
-            encoded, error = self._admit(encoded)
+            try:
+                encoded, error = admission.admit(encoded, well_formed=not self._admits)
+            except Exception as failure:
+                error = unexpected(failure)
         return (b"" if error else encoded), file, error
-
-    def _admit(self, encoded: bytes) -> tuple[bytes, str]:
-        from deepfake_tf.reading import admission
-
-        try:
-            return admission.admit(encoded, well_formed=not self._admits)
-        except Exception as error:
-            return b"", unexpected(error)
 
     def _call(self, engine_call: _Call, encoded: list[bytes]) -> tuple[Rows, list[str]]:
         """The engine's arrays, and for each image the error that it alone could not be scored for."""
-        parts = [self._call_once(engine_call, batch) for batch in _split(encoded)]
-        if len(parts) == 1:
-            return parts[0]
-        rows = {name: np.concatenate([rows[name] for rows, _ in parts]) for name in parts[0][0]}
-        return rows, [error for _, errors in parts for error in errors]
+        parts = in_parts(encoded, BATCH_BYTES, len(encoded))
+        return _joined([self._call_once(engine_call, part) for part in parts])
 
     def _call_once(self, engine_call: _Call, encoded: list[bytes]) -> tuple[Rows, list[str]]:
         try:
@@ -264,12 +258,15 @@ class Detector:
                 raise
             if len(encoded) == 1:
                 return engine_call([b""]), [unexpected(error)]  # which raises where the engine itself is broken
-        return self._call_one_by_one(engine_call, encoded)
+        return _joined([self._call_once(engine_call, [image]) for image in encoded])
 
-    def _call_one_by_one(self, engine_call: _Call, encoded: list[bytes]) -> tuple[Rows, list[str]]:
-        parts = [self._call_once(engine_call, [image]) for image in encoded]
-        rows = {name: np.concatenate([rows[name] for rows, _ in parts]) for name in parts[0][0]}
-        return rows, [error for _, errors in parts for error in errors]
+
+def _joined(parts: Sequence[tuple[Rows, list[str]]]) -> tuple[Rows, list[str]]:
+    """The rows and errors of several calls as those of one."""
+    if len(parts) == 1:
+        return parts[0]
+    rows = {name: np.concatenate([rows[name] for rows, _ in parts]) for name in parts[0][0]}
+    return rows, [error for _, errors in parts for error in errors]
 
 
 def _load(model: Path, engine: str) -> Engine:
@@ -325,19 +322,6 @@ def _as_list(images: Any) -> list[Image]:
     return list(images) if _are_many(images) else [images]
 
 
-def _split(encoded: list[bytes]) -> Iterator[list[bytes]]:
-    """In order, no more than BATCH_BYTES at a time."""
-    batch: list[bytes] = []
-    size = 0
-    for image in encoded:
-        if batch and size + len(image) > BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(image)
-        size += len(image)
-    yield batch
-
-
 def _encode(image: Image) -> tuple[bytes, str, str]:
     """(encoded image, file, error). Where there is an error, the encoded image is empty."""
     if isinstance(image, (bytes, bytearray, memoryview)):
@@ -346,7 +330,7 @@ def _encode(image: Image) -> tuple[bytes, str, str]:
         return _read_file(os.fspath(image))
     if isinstance(image, np.ndarray):
         return encode_array(image), "", ""
-    if hasattr(image, "convert"):  # a PIL image, recognised without importing Pillow
+    if hasattr(image, "convert"):  # a PIL image
         return _encode_pillow(cast("PIL.Image.Image", image))
     if hasattr(image, "read"):
         return _read_stream(image)
@@ -385,10 +369,7 @@ def _checked(encoded: bytes, file: str) -> tuple[bytes, str, str]:
 
 
 def _encode_pillow(image: Any) -> tuple[bytes, str, str]:
-    from deepfake_tf.reading.admission import check_size
-    from deepfake_tf.reading.pictures import encode_bmp, to_rgb
-
-    if error := check_size(*image.size):
+    if error := admission.check_size(*image.size):
         return b"", "", error
     try:
         return encode_bmp(to_rgb(image)), "", ""
@@ -426,9 +407,4 @@ def encode_array(pixels: np.ndarray) -> bytes:
         pixels = np.rint(pixels * 255)
     elif pixels.dtype == np.uint16:
         pixels = pixels >> 8
-
-    import PIL.Image
-
-    from deepfake_tf.reading.pictures import encode_bmp
-
     return encode_bmp(PIL.Image.fromarray(np.ascontiguousarray(pixels, np.uint8)).convert("RGB"))

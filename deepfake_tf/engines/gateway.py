@@ -58,7 +58,7 @@ class GatewayEngine:
         self._threads = ThreadPoolExecutor(_AT_ONCE, "gateway")
 
     def predict(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
-        """See `RestEngine.predict`."""
+        """See `ModelEngine.predict`."""
         return self._score(encoded, explain=False)
 
     def explain(self, encoded: list[bytes]) -> dict[str, np.ndarray]:

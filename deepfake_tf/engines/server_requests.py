@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import requests
 
 from deepfake_tf.contract import MAX_BATCH_SIZE
+from deepfake_tf.engines.parts import in_parts
 from deepfake_tf.engines.tensorflow_messages import without_node_names
 
 MAX_REQUEST_BYTES = 32 * 2**20  # of encoded images in one request; one larger image travels alone
@@ -98,8 +99,9 @@ def in_batches(
 ) -> dict[str, np.ndarray]:
     """Ask for any number of images, no more at a time than the server takes."""
     check_not_empty(encoded)
-    parts = [request(signature, batch) for batch in _split(encoded)]
-    if wrong := [len(part["label"]) for part, batch in zip(parts, _split(encoded)) if len(part["label"]) != len(batch)]:
+    batches = list(in_parts(encoded, MAX_REQUEST_BYTES, MAX_BATCH_SIZE))
+    parts = [request(signature, batch) for batch in batches]
+    if wrong := [len(part["label"]) for part, batch in zip(parts, batches) if len(part["label"]) != len(batch)]:
         raise ConnectionError(f"the server answered {wrong} rows for other numbers of images")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -144,15 +146,3 @@ def no_server(server: str) -> str:
 
 def too_slow(server: str, seconds: float) -> str:
     return f"{server} did not answer within {seconds:g} s"
-
-
-def _split(encoded: list[bytes]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    size = 0
-    for image in encoded:
-        if batch and (len(batch) == MAX_BATCH_SIZE or size + len(image) > MAX_REQUEST_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(image)
-        size += len(image)
-    yield batch

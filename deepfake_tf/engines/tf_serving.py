@@ -6,6 +6,7 @@ neither TensorFlow nor gRPC until a gRPC engine is made.
 
 from __future__ import annotations
 
+import abc
 import base64
 import functools
 import importlib.util
@@ -14,12 +15,11 @@ import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import requests
 
 from deepfake_tf.contract import Rows
 from deepfake_tf.detectors.registry import DETECTORS
-from deepfake_tf.engines.choosing import ChoosingEngine, with_detector
+from deepfake_tf.engines.choosing import ChoosingEngine
 from deepfake_tf.engines.server_requests import (
     CONNECT_TIMEOUT_SECONDS,
     RETRIES,
@@ -53,7 +53,7 @@ def connect(
     label: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
     retries: int = RETRIES,
-) -> RestEngine | GrpcEngine | ServerEngine | GatewayEngine:
+) -> ModelEngine | ServerEngine | GatewayEngine:
     """An engine for a server's address.
 
     Args:
@@ -107,8 +107,8 @@ def _wrong_url(url: str) -> str:
     )
 
 
-class RestEngine:
-    """TensorFlow Serving over REST. May be used from several threads."""
+class ModelEngine(abc.ABC):
+    """One model of TensorFlow Serving. May be used from several threads."""
 
     def __init__(
         self,
@@ -121,16 +121,12 @@ class RestEngine:
     ):
         """See `connect`."""
         self.url = url
-        self._status = self._model = f"{url}/v1/models/{urllib.parse.quote(model_name, safe='')}"
-        if version is not None:
-            self._model += f"/versions/{version}"
-        if label is not None:
-            self._model += f"/labels/{urllib.parse.quote(label, safe='')}"
+        self._model_name, self._version, self._label = model_name, version, label
         self._timeout_seconds = timeout_seconds
         self._retries = retries
-        self._session = open_session()
+        self._open()
 
-    def predict(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
+    def predict(self, encoded: list[bytes]) -> Rows:
         """N encoded images -> the outputs of `serving_default`, an array [N] each; strings are bytes.
 
         Raises:
@@ -141,18 +137,9 @@ class RestEngine:
         """
         return in_batches("serving_default", encoded, self._request)
 
-    def explain(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
+    def explain(self, encoded: list[bytes]) -> Rows:
         """The same, and `heatmap` float32 [N, h, w], 0..1."""
         return in_batches("explain", encoded, self._request)
-
-    def is_ready(self) -> bool:
-        """Whether the server has a version of the model available."""
-        try:
-            answer = self._session.get(self._model, timeout=CONNECT_TIMEOUT_SECONDS)
-            states = answer.json()["model_version_status"]
-            return answer.ok and any(state["state"] == "AVAILABLE" for state in states)
-        except (requests.RequestException, ValueError, KeyError, TypeError):
-            return False
 
     def has_model(self) -> bool | None:
         """Whether the server has the model, in whatever version; None where it does not let that be asked.
@@ -161,6 +148,45 @@ class RestEngine:
             ConnectionError, ServerBusyError, TimeoutError: see `predict`.
         """
         return with_retries(self._ask_status, self._retries)
+
+    @abc.abstractmethod
+    def is_ready(self) -> bool:
+        """Whether the server has a version of the model available."""
+
+    @abc.abstractmethod
+    def close(self) -> None: ...
+
+    @abc.abstractmethod
+    def _open(self) -> None:
+        """Prepare the connection."""
+
+    @abc.abstractmethod
+    def _ask_status(self) -> bool | None:
+        """`has_model`, once."""
+
+    @abc.abstractmethod
+    def _request(self, signature: str, encoded: list[bytes]) -> Rows:
+        """What a signature answers to one request's images."""
+
+
+class RestEngine(ModelEngine):
+    """By REST."""
+
+    def _open(self) -> None:
+        self._status = self._model = f"{self.url}/v1/models/{urllib.parse.quote(self._model_name, safe='')}"
+        if self._version is not None:
+            self._model += f"/versions/{self._version}"
+        if self._label is not None:
+            self._model += f"/labels/{urllib.parse.quote(self._label, safe='')}"
+        self._session = open_session()
+
+    def is_ready(self) -> bool:
+        try:
+            answer = self._session.get(self._model, timeout=CONNECT_TIMEOUT_SECONDS)
+            states = answer.json()["model_version_status"]
+            return answer.ok and any(state["state"] == "AVAILABLE" for state in states)
+        except (requests.RequestException, ValueError, KeyError, TypeError):
+            return False
 
     def close(self) -> None:
         self._session.close()
@@ -177,7 +203,7 @@ class RestEngine:
     def _not_serving(self, status: int, message: str) -> str:
         return f"{self.url} does not answer like TensorFlow Serving with this model ({status}): {message}"
 
-    def _request(self, signature: str, encoded: list[bytes]) -> dict[str, np.ndarray]:
+    def _request(self, signature: str, encoded: list[bytes]) -> Rows:
         images = [{"b64": base64.b64encode(image).decode("ascii")} for image in encoded]
         body = json.dumps({"signature_name": signature, "inputs": {"image_bytes": images}})
         outputs = with_retries(lambda: self._post(body), self._retries)
@@ -200,19 +226,10 @@ class RestEngine:
         return answered["outputs"]
 
 
-class GrpcEngine:
-    """TensorFlow Serving over gRPC. May be used from several threads."""
+class GrpcEngine(ModelEngine):
+    """By gRPC."""
 
-    def __init__(
-        self,
-        url: str,
-        model_name: str = MODEL_NAME,
-        version: int | None = None,
-        label: str | None = None,
-        timeout_seconds: float = TIMEOUT_SECONDS,
-        retries: int = RETRIES,
-    ):
-        """See `connect`."""
+    def _open(self) -> None:
         try:
             import grpc
 
@@ -221,17 +238,13 @@ class GrpcEngine:
             has_messages = False
         if not has_messages:
             raise ImportError(
-                f"{url}: gRPC needs more packages. Install them with: pip install 'deepfake-tf[grpc]'; "
+                f"{self.url}: gRPC needs more packages. Install them with: pip install 'deepfake-tf[grpc]'; "
                 f"or use the server's REST address, http://host:8501"
             )
-        self.url = url
-        self._model_name, self._version, self._label = model_name, version, label
-        self._timeout_seconds = timeout_seconds
-        self._retries = retries
         self._grpc = grpc
         self._is_found = False
         self._channel = grpc.insecure_channel(
-            urllib.parse.urlsplit(url).netloc,
+            urllib.parse.urlsplit(self.url).netloc,
             options=[
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -239,24 +252,11 @@ class GrpcEngine:
             ],
         )
 
-    def predict(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
-        """See `RestEngine.predict`."""
-        return in_batches("serving_default", encoded, self._request)
-
-    def explain(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
-        """See `RestEngine.explain`."""
-        return in_batches("explain", encoded, self._request)
-
     def is_ready(self) -> bool:
-        """See `RestEngine.is_ready`."""
         try:
             return "AVAILABLE" in self._states(self._fill_model_spec, CONNECT_TIMEOUT_SECONDS)
         except (ConnectionError, TimeoutError, self._grpc.RpcError):
             return False
-
-    def has_model(self) -> bool | None:
-        """See `RestEngine.has_model`."""
-        return with_retries(self._ask_status, self._retries)
 
     def close(self) -> None:
         self._channel.close()
@@ -292,7 +292,7 @@ class GrpcEngine:
         if self._label is not None:
             model_spec.version_label = self._label
 
-    def _request(self, signature: str, encoded: list[bytes]) -> dict[str, np.ndarray]:
+    def _request(self, signature: str, encoded: list[bytes]) -> Rows:
         with_retries(self._find_server, self._retries)
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -349,17 +349,17 @@ class ServerEngine:
     May be used from several threads.
     """
 
-    def __init__(self, engines: Mapping[str, RestEngine | GrpcEngine]):
+    def __init__(self, engines: Mapping[str, ModelEngine]):
         """
         Args:
             engines: detector's name -> the engine for its model, all of one server. Not empty.
         """
         self._engines = dict(engines)
-        self._found: dict[str, RestEngine | GrpcEngine] | None = None
+        self._found: dict[str, ModelEngine] | None = None
         self.url = next(iter(self._engines.values())).url
 
     def predict(self, encoded: list[bytes]) -> Rows:
-        """See `RestEngine.predict`; `detector` says whose model judged."""
+        """See `ModelEngine.predict`; `detector` says whose model judged."""
         return self._run(encoded, "predict")
 
     def explain(self, encoded: list[bytes]) -> Rows:
@@ -377,13 +377,10 @@ class ServerEngine:
     def _run(self, encoded: list[bytes], method: str) -> Rows:
         check_not_empty(encoded)
         engines = self._found or self._find()
-        if len(engines) > 1:
-            choosing = ChoosingEngine({name: functools.partial(engines.__getitem__, name) for name in engines})
-            return getattr(choosing, method)(encoded)
-        [(name, engine)] = engines.items()
-        return with_detector(getattr(engine, method)(encoded), name)
+        choosing = ChoosingEngine({name: functools.partial(engines.__getitem__, name) for name in engines})
+        return getattr(choosing, method)(encoded)
 
-    def _find(self) -> dict[str, RestEngine | GrpcEngine]:
+    def _find(self) -> dict[str, ModelEngine]:
         answers = {name: engine.has_model() for name, engine in self._engines.items()}
         found = {name: engine for name, engine in self._engines.items() if answers[name]}
         if found and None not in answers.values():

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from deepfake_tf.contract import FAKE, REAL
-from deepfake_tf.evaluation.metrics import FALSE_POSITIVE_RATE, equal_width_bins
+from deepfake_tf.evaluation.metrics import FALSE_POSITIVE_RATE, equal_width_bins, wilson_interval
 from deepfake_tf.plots import new_figure, save_figure
 from deepfake_tf.text import plural
 
@@ -111,10 +110,7 @@ def _draw_reliability(axes: Axes, labels: np.ndarray, probabilities: np.ndarray,
     means = np.bincount(bins, probabilities)[filled] / counts[filled]
     fakes = np.bincount(bins, labels)[filled]
     shares = fakes / counts[filled]
-    intervals = [
-        binomtest(int(fake), int(count)).proportion_ci(method="wilson") for fake, count in zip(fakes, counts[filled])
-    ]
-    lows, highs = np.transpose([(interval.low, interval.high) for interval in intervals])
+    lows, highs = np.transpose([wilson_interval(labels[bins == index]) for index in filled])
     images = axes.twinx()
     edges = np.arange(RELIABILITY_BINS) / RELIABILITY_BINS
     width = 1 / RELIABILITY_BINS

@@ -42,7 +42,10 @@ def compute_metrics(
               equal width (Guo et al., https://arxiv.org/abs/1706.04599). Chance adds to it, and resampling
               adds again: the interval of a well calibrated model may lie above its value. Errors of the two
               classes cancel in it,
-          `classwise_ece`: see `classwise_ece`; the interval's bins are those of the data,
+          `classwise_ece`: calibration error of P(FAKE) itself, the mean over bins of |share of FAKE - mean P|, by
+              images; of two classes it is the mean over classes of Kull et al. (https://arxiv.org/abs/1910.12656),
+              since P(REAL) has the same gaps. `CLASSWISE_ECE_BINS` bins hold equally many images; equal probabilities
+              share a bin; the interval's bins are those of the data,
           `mean_probability`: of P(FAKE); without bias it is the share of FAKE,
           `brier`: mean squared difference of probability and label,
           `tpr_at_1_percent_fpr`: the share of FAKE found at the lowest threshold that accuses at most
@@ -76,28 +79,6 @@ def compute_metrics(
     names = ("true_real", "false_fake", "false_real", "true_fake")
     metrics["confusion_matrix"] = {name: int(count) for name, count in zip(names, counts)}
     return {**metrics, "threshold": float(threshold), "n": len(labels)}
-
-
-def classwise_ece(labels: np.ndarray, probabilities: np.ndarray, bins: int = CLASSWISE_ECE_BINS) -> float:
-    """Expected calibration error of P(FAKE) itself: the mean over bins of |share of FAKE - mean P|, by images.
-
-    Of two classes it is the mean over classes of Kull et al. (https://arxiv.org/abs/1910.12656): P(REAL) has the same
-    gaps. Bins hold equally many images; equal probabilities share a bin. Chance adds to it.
-
-    Args:
-        labels: int [N]; 1 = FAKE, 0 = REAL.
-        probabilities: float [N], 0..1. P(FAKE).
-        bins: int, 1 or more.
-
-    Returns:
-        float, 0..1.
-
-    Raises:
-        ValueError: as `compute_metrics`.
-    """
-    labels, probabilities = check_predictions(labels, probabilities, threshold=0.5)
-    gaps = np.bincount(_equal_mass_bins(probabilities, bins), labels - probabilities)
-    return float(np.abs(gaps).sum() / len(labels))
 
 
 def mcnemar(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 import json
 import platform
 import subprocess
@@ -27,8 +28,8 @@ from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.evaluation.metrics import compute_metrics
 from deepfake_tf.evaluation.scoring import score_batches
 from deepfake_tf.export.folding import fold_batch_norm
-from deepfake_tf.export.litert import export_litert, export_litert_of_savedmodel, square_pixels, write_light_model
-from deepfake_tf.export.savedmodel import export_recalibrated, export_savedmodel, exported_of, freeze, read_exported
+from deepfake_tf.export.litert import export_litert, square_pixels, write_light_model
+from deepfake_tf.export.savedmodel import export_savedmodel, exported_of, freeze, read_exported, write_savedmodel
 from deepfake_tf.networks import build_model, flip_averaged, with_features
 from deepfake_tf.text import plural, printable
 from deepfake_tf.training.averaging import AVERAGE_FILE
@@ -38,21 +39,6 @@ DOMAIN_TRAINING_IMAGES = 5_000  # of the training split, for the class means and
 REPRESENTATIVE_IMAGES = 200  # of those, for the ranges of full-integer int8
 KERNEL_BITS = 8  # and the sign
 WARMUP_IMAGES = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """What the network says of N images, before calibration.
-
-    Attributes:
-        logits: float32 [N].
-        features: float32 [N, C], pooled.
-        roughness: float32 [N], 0..2; see `export.savedmodel.roughness`.
-    """
-
-    logits: np.ndarray
-    features: np.ndarray
-    roughness: np.ndarray
 
 
 Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # float32 [N, S, S, 3] -> "logit" [N, 1], "features" [N, h, w, C]
@@ -95,22 +81,29 @@ def export_run(
     on_sample = _run_network(network, sample_images, "measuring training images")
     on_validation = _run_network(network, validation_images, "measuring validation images")
     labels = validation_images.examples.labels
-    calibration = fit_calibration(labels, on_validation.logits)
-    domain = _fit_domain(on_sample, sample_images, on_validation)
-    card = _model_card(config, calibration, domain, on_validation.logits, training, validation_images)
+    logits = on_validation["logits"]
+    calibration = fit_calibration(labels, logits)
+    domain = fit_domain(
+        on_sample["features"],
+        sample_images.examples.labels,
+        on_validation["features"],
+        sample_images.sizes,
+        on_validation["roughness"],
+    )
+    card = _model_card(config, calibration, domain, logits, training, validation_images)
     card["input"]["flip_averaging"] = flip_averaging
     card["precision"] = precision
     if (run_dir / AVERAGE_FILE).is_file():
         card["averaged"] = json.loads((run_dir / AVERAGE_FILE).read_text())  # run directory -> its share of the weights
     if precision != "float32":
         exact = _run_network(freeze(with_features(model)), validation_images, "measuring in float32")
-        card["against_float32"] = _compare(labels, on_validation.logits, exact.logits, calibration)
+        card["against_float32"] = _compare(labels, logits, exact["logits"], calibration)
     export_savedmodel(model, calibration, domain, card, output, _warmup_images(validation), precision)
     if is_version(output):
         write_light_model(exported_of(model, domain), calibration, card, Path(output).parent)
     if litert is not None:
         representative = sample_images.take(_spread(len(sample_images)))
-        export_litert(model, calibration, domain, card, square_pixels(representative), litert)
+        export_litert(exported_of(model, domain), calibration, card, square_pixels(representative), litert)
     return card
 
 
@@ -129,12 +122,6 @@ def _sample(training: Examples, seed: int) -> DecodedImages:
     """The training images that the domain is fitted to, in their order."""
     sample = np.random.default_rng(seed).permutation(len(training))[:DOMAIN_TRAINING_IMAGES]
     return DecodedImages(training.take(np.sort(sample)), IMAGE_SIZE, "reading training images")
-
-
-def _fit_domain(on_sample: Measured, sample: DecodedImages, on_validation: Measured) -> Domain:
-    return fit_domain(
-        on_sample.features, sample.examples.labels, on_validation.features, sample.sizes, on_validation.roughness
-    )
 
 
 def recalibrate(model_dir: str | Path, examples: Examples, output: str | Path) -> dict:
@@ -166,11 +153,11 @@ def recalibrate(model_dir: str | Path, examples: Examples, output: str | Path) -
             f"{card['data']['validation']}. Received: {validation.examples.counts()}"
         )
     exported = read_exported(model_dir)
-    logits = _run_network(exported.network, validation, "measuring validation images").logits
+    logits = _run_network(exported.network, validation, "measuring validation images")["logits"]
     calibration = fit_calibration(validation.examples.labels, logits)
     card = {"detector": SPEC.name, **card, **_measured(calibration, logits, validation), **_provenance()}
     card.pop(KNOWN_LOGIT, None)
-    export_recalibrated(model_dir, calibration, card, output, _warmup_images(validation.examples))
+    write_savedmodel(exported, calibration, card, output, _warmup_images(validation.examples))
     if is_version(output) and card.get("precision", "float32") == "float32":
         write_light_model(exported, calibration, card, Path(output).parent)
     return card
@@ -192,8 +179,13 @@ def export_variants(model_dir: str | Path, examples: Examples, output: str | Pat
     Returns:
         variant -> path of the `.tflite`.
     """
+    exported, card = read_exported(Path(model_dir)), read_card(Path(model_dir))
+    rules = card["decision"]
+    band, intercept = tuple(rules["uncertain_band"]), rules.get("intercept", 0.0)
+    calibration = Calibration(rules["temperature"], rules["threshold"], band, intercept)
+    card.pop(KNOWN_LOGIT, None)  # which is that of each variant
     images = DecodedImages(examples.take(_spread(len(examples))), IMAGE_SIZE, "reading images")
-    return export_litert_of_savedmodel(model_dir, square_pixels(images), output)
+    return export_litert(exported, calibration, card, square_pixels(images), output)
 
 
 def _spread(count: int) -> np.ndarray:
@@ -231,8 +223,12 @@ def _round_kernels(model: keras.Model) -> None:
             variable.assign(np.round(kernel / step) * step)
 
 
-def _run_network(network: Network, images: DecodedImages, description: str) -> Measured:
-    """What is exported, on images of the network's own square: `evaluation.scoring` knows no features."""
+def _run_network(network: Network, images: DecodedImages, description: str) -> Rows:
+    """What the network says of N images, before calibration: `evaluation.scoring` knows no features.
+
+    Returns:
+        float32: `logits` [N]; `features` [N, C], pooled; `roughness` [N], 0..2, see `decision.domain.roughness`.
+    """
 
     def run(pixels: tf.Tensor) -> Rows:
         outputs = network(pixels)
@@ -243,7 +239,7 @@ def _run_network(network: Network, images: DecodedImages, description: str) -> M
         }
 
     batches = (pixels for pixels, _ in evaluation_batches(images, MAX_BATCH_SIZE))
-    return Measured(**score_batches(run, batches, len(images), description))
+    return score_batches(run, batches, len(images), description)
 
 
 def _compare(labels: np.ndarray, logits: np.ndarray, exact: np.ndarray, calibration: Calibration) -> dict:
@@ -262,21 +258,10 @@ def _compare(labels: np.ndarray, logits: np.ndarray, exact: np.ndarray, calibrat
 
 def _warmup_images(validation: Examples) -> list[bytes]:
     """The classes in turns, like the requests to come."""
-    order = np.argsort(_alternate(validation.labels), kind="stable")
-    return [_read(validation.files[i]) for i in order[:WARMUP_IMAGES]]
-
-
-def _alternate(labels: np.ndarray) -> np.ndarray:
-    """A sort key that puts the classes in turns."""
-    key = np.zeros(len(labels))
-    for label in (REAL, FAKE):
-        members = np.flatnonzero(labels == label)
-        key[members] = np.arange(len(members)) + label / 2
-    return key
-
-
-def _read(file: str | bytes) -> bytes:
-    return Path(file).read_bytes() if isinstance(file, str) else file
+    members = (np.flatnonzero(validation.labels == label) for label in (REAL, FAKE))
+    turns = [int(index) for pair in itertools.zip_longest(*members) for index in pair if index is not None]
+    files = [validation.files[index] for index in turns[:WARMUP_IMAGES]]
+    return [Path(file).read_bytes() if isinstance(file, str) else file for file in files]
 
 
 def _model_card(

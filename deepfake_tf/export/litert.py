@@ -17,8 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
-import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
@@ -28,12 +26,13 @@ from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
 from deepfake_tf.decision import tensorflow_verdict
 from deepfake_tf.decision.calibration import Calibration
-from deepfake_tf.decision.domain import Domain, decision_of, distance_of
+from deepfake_tf.decision.domain import decision_of, distance_of
 from deepfake_tf.decision.known_image import KNOWN_LOGIT, known_image
 from deepfake_tf.decision.verdict import Decision
-from deepfake_tf.detectors.bundle import DESCRIPTION, read_card, write_bundle
+from deepfake_tf.detectors.bundle import DESCRIPTION, write_bundle
 from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD, SPEC
-from deepfake_tf.export.savedmodel import Exported, exported_of, read_exported
+from deepfake_tf.export.photograph_litert import finish
+from deepfake_tf.export.savedmodel import Exported
 from deepfake_tf.reading import tensorflow_reader
 from deepfake_tf.reading.pillow_reader import decode
 
@@ -43,14 +42,12 @@ LIGHT_MODEL = "network.tflite"  # in a bundle
 OUTPUTS = ("probability", "heatmap", "logit", "distance")  # in this order in the file
 METADATA_NAME = "deepfake_tf"  # of the JSON inside the file; the standard writer, tflite-support, is no longer kept
 _DECISION_SCOPE = "decision"  # the name scope of all that stays in float
-_FILE_IDENTIFIER = b"TFL3"
 _LARGE_CONSTANT_BYTES = 2**16
 
 
 def export_litert(
-    model: keras.Model,
+    exported: Exported,
     calibration: Calibration,
-    domain: Domain,
     card: dict[str, Any],
     representative: np.ndarray,
     output: str | Path,
@@ -59,9 +56,8 @@ def export_litert(
     """Write `deepfake_VARIANT.tflite`, and a `.json` beside each.
 
     Args:
-        model: keras.Model of `build_model`; its input side is 224 px or divides it (see `freeze`).
+        exported: Exported, in float32.
         calibration: Calibration.
-        domain: Domain.
         card: JSON-able dict, the model card; its name, data and versions go into the JSON.
         representative: uint8 [N, 224, 224, 3]. Training images; they set the ranges of full-integer int8.
         output: str or Path. A folder, created where missing; files of the same names are replaced.
@@ -71,33 +67,21 @@ def export_litert(
         variant -> path of the `.tflite`.
 
     Raises:
-        ValueError: an unknown variant, images of another shape or type, or a network's side that does not divide 224.
+        ValueError: an unknown variant, or images of another shape or type.
     """
-    _check(representative, variants)
-    graph = MobileGraph(exported_of(model, domain), calibration)
-    return _write_variants(graph, card, representative, Path(output), variants)
-
-
-def export_litert_of_savedmodel(
-    model_dir: str | Path, representative: np.ndarray, output: str | Path, variants: tuple[str, ...] = VARIANTS
-) -> dict[str, Path]:
-    """The same of a SavedModel that `deepfake-tf export` wrote: its network, calibration, domain and card.
-
-    Args:
-        model_dir: str or Path. Such as `saved_model/deepfake/1`.
-        representative: uint8 [N, 224, 224, 3]. Images of the kind that it was trained on.
-        output: str or Path. A folder.
-        variants: some of `VARIANTS`.
-
-    Returns:
-        variant -> path of the `.tflite`.
-
-    Raises:
-        ValueError: as of `export_litert`, or the SavedModel was not written by `deepfake-tf export`.
-    """
-    _check(representative, variants)
-    graph, card = _graph_of_savedmodel(Path(model_dir))
-    return _write_variants(graph, card, representative, Path(output), variants)
+    if unknown := sorted(set(variants) - set(VARIANTS)):
+        raise ValueError(f"variants must be some of {', '.join(VARIANTS)}. Received: {unknown}")
+    side = IMAGE_SIZE
+    if representative.dtype != np.uint8 or representative.shape[1:] != (side, side, 3) or not len(representative):
+        raise ValueError(
+            f"representative must be uint8 [N, {side}, {side}, 3], not empty. "
+            f"Received: {representative.dtype} {list(representative.shape)}"
+        )
+    graph, paths = MobileGraph(exported, calibration), {}
+    for variant in variants:
+        paths[variant] = Path(output) / f"deepfake_{variant}.tflite"
+        _write(graph, card, representative, variant, paths[variant].with_suffix(".json"), paths[variant].name)
+    return paths
 
 
 def write_light_model(exported: Exported, calibration: Calibration, card: dict[str, Any], bundle: str | Path) -> None:
@@ -112,38 +96,6 @@ def write_light_model(exported: Exported, calibration: Calibration, card: dict[s
     graph = MobileGraph(exported, calibration)
     no_images = np.zeros((0, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)  # this variant measures no ranges
     _write(graph, card, no_images, SHIPPED_VARIANT, Path(bundle) / DESCRIPTION, LIGHT_MODEL)
-
-
-def _graph_of_savedmodel(model_dir: Path) -> tuple[MobileGraph, dict[str, Any]]:
-    card = read_card(model_dir)
-    if missing := [key for key in ("decision", "domain") if key not in card]:
-        raise ValueError(f"{model_dir} has no model card with {missing}: it was not made by deepfake-tf export")
-    decision = card["decision"]
-    band, intercept = tuple(decision["uncertain_band"]), decision.get("intercept", 0.0)
-    calibration = Calibration(decision["temperature"], decision["threshold"], band, intercept)
-    card = {key: value for key, value in card.items() if key != KNOWN_LOGIT}
-    return MobileGraph(read_exported(model_dir), calibration), card
-
-
-def _check(representative: np.ndarray, variants: tuple[str, ...]) -> None:
-    if unknown := sorted(set(variants) - set(VARIANTS)):
-        raise ValueError(f"variants must be some of {', '.join(VARIANTS)}. Received: {unknown}")
-    side = IMAGE_SIZE
-    if representative.dtype != np.uint8 or representative.shape[1:] != (side, side, 3) or not len(representative):
-        raise ValueError(
-            f"representative must be uint8 [N, {side}, {side}, 3], not empty. "
-            f"Received: {representative.dtype} {list(representative.shape)}"
-        )
-
-
-def _write_variants(
-    graph: MobileGraph, card: dict[str, Any], representative: np.ndarray, output: Path, variants: tuple[str, ...]
-) -> dict[str, Path]:
-    paths = {}
-    for variant in variants:
-        paths[variant] = output / f"deepfake_{variant}.tflite"
-        _write(graph, card, representative, variant, paths[variant].with_suffix(".json"), paths[variant].name)
-    return paths
 
 
 def _write(
@@ -253,11 +205,7 @@ def _names_behind_features(flatbuffer: bytes) -> list[str]:
 def _finish(flatbuffer: bytes, description: dict[str, Any]) -> bytes:
     """Name and order inputs and outputs, put the description inside, and halve what int8 left in float."""
     model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
-    (graph,), (signature,) = model.subgraphs, model.signatureDefs
-    signature.outputs.sort(key=lambda output: OUTPUTS.index(output.name.decode()))
-    graph.outputs = [output.tensorIndex for output in signature.outputs]
-    for tensor in (*signature.inputs, *signature.outputs):
-        graph.tensors[tensor.tensorIndex].name = tensor.name
+    (graph,) = model.subgraphs
     if any(tensor.type == schema.TensorType.INT8 for tensor in graph.tensors):
         _store_large_floats_as_float16(model, graph)
     model.description = "deepfake-tf: uint8 RGB 0..255 -> probability that the image was generated"
@@ -266,9 +214,7 @@ def _finish(flatbuffer: bytes, description: dict[str, Any]) -> bytes:
     buffer.data = np.frombuffer(json.dumps(description).encode(), np.uint8)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
-    builder = flatbuffers.Builder(len(flatbuffer))
-    builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return finish(model, OUTPUTS)
 
 
 def _store_large_floats_as_float16(model: schema.ModelT, graph: schema.SubGraphT) -> None:

@@ -58,7 +58,7 @@ def backbone_flatbuffer(arrays: Mapping[str, np.ndarray]) -> bytes:
     scale_of = lambda name: arrays.get(name.replace("weight", "scale"))
     _fill(model, {alias: (name, later[name], scale_of(name)) for alias, name in stand_in.items()})
     _name_constants(model)
-    return _finish(model, FEATURES)
+    return finish(model, FEATURES)
 
 
 def read_arrays(backbone: str | Path | bytes) -> dict[str, np.ndarray]:
@@ -103,7 +103,7 @@ def head_flatbuffer(head: Mapping[str, np.ndarray], decision: Decision, arrays: 
         attention=spec("attention", HEADS, patches),
         values=spec("values", HEADS, patches, WIDTH // HEADS),
     )
-    return _finish(model, HEAD_OUTPUTS)
+    return finish(model, HEAD_OUTPUTS)
 
 
 def _convert(function: Callable, **specs: tf.TensorSpec) -> schema.ModelT:
@@ -148,7 +148,7 @@ def _name_constants(model: schema.ModelT) -> None:
             graph.tensors[operator.inputs[1]].name = b"patch_embedding"
 
 
-def _finish(model: schema.ModelT, outputs: tuple[str, ...]) -> bytes:
+def finish(model: schema.ModelT, outputs: tuple[str, ...]) -> bytes:
     """The file: inputs and outputs named as in the signature, and the outputs in this order."""
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
     signature.outputs.sort(key=lambda output: outputs.index(output.name.decode()))

@@ -55,34 +55,7 @@ def export_savedmodel(
         ValueError: `output` exists and is no SavedModel, the network's side does not divide 224, or `precision`
             is unknown.
     """
-    output = checked_output(output)
-    return _write(exported_of(model, domain, precision), calibration, card, output, warmup_images)
-
-
-def export_recalibrated(
-    model_dir: str | Path,
-    calibration: Calibration,
-    card: dict[str, Any],
-    output: str | Path,
-    warmup_images: list[bytes],
-) -> Path:
-    """Write a SavedModel of an exported one's network, to the last bit, and of its domain, with another calibration.
-
-    Args:
-        model_dir: str or Path. Written by `export_savedmodel`.
-        calibration: Calibration.
-        card: JSON-able dict. As of `export_savedmodel`.
-        output: str or Path. As of `export_savedmodel`; may be `model_dir`.
-        warmup_images: as of `export_savedmodel`.
-
-    Returns:
-        The path written. It appears whole or not at all.
-
-    Raises:
-        ValueError: `output` exists and is no SavedModel, or `model_dir` was not written by `export_savedmodel`.
-    """
-    output, model_dir = checked_output(output), Path(model_dir)
-    return _write(read_exported(model_dir), calibration, card, output, warmup_images)
+    return write_savedmodel(exported_of(model, domain, precision), calibration, card, output, warmup_images)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,9 +105,11 @@ def read_exported(model_dir: Path) -> Exported:
     return Exported(network, kernel, bias, domain)
 
 
-def _write(
-    exported: Exported, calibration: Calibration, card: dict[str, Any], output: Path, warmup_images: list[bytes]
+def write_savedmodel(
+    exported: Exported, calibration: Calibration, card: dict[str, Any], output: str | Path, warmup_images: list[bytes]
 ) -> Path:
+    """`export_savedmodel` of a network that is exported already, with another calibration."""
+    output = checked_output(output)
     domain = exported.domain
     arrays = {
         "means": domain.means,

@@ -6,12 +6,13 @@ towards its label, not which pixels were generated.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from deepfake_tf.contract import Explanation
 from deepfake_tf.detectors.registry import sees_central_square
@@ -22,16 +23,6 @@ from deepfake_tf.text import printable
 COLUMNS = 6  # pictures a row of a contact sheet
 SHEET_SIDE = 320  # pixels, the longer side of a picture on the sheet
 PICTURE_SIDE = 640  # of a picture by itself
-_EXIF_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def overlay(image: Image.Image, heatmap: np.ndarray, opacity: float = 0.5, central_square: bool = False) -> Image.Image:
@@ -86,17 +77,11 @@ def draw_picture(
         return None
     if heatmap is not None:
         picture = overlay(picture, heatmap, opacity, sees_central_square(detector))
-    turn = _turn(encoded)
-    return picture.transpose(turn) if turn is not None else picture
-
-
-def _turn(encoded: bytes) -> Image.Transpose | None:
-    """What turns the picture upright, by its EXIF; None where nothing does."""
-    try:
-        with open_image(encoded) as image:
-            return _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # parsers of broken metadata raise whatever they stumble over
-        return None
+    with contextlib.suppress(Exception), open_image(encoded) as image:  # parsers of broken metadata raise anything
+        picture.info = {}  # else an EXIF of its own comes back
+        picture.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return ImageOps.exif_transpose(picture)
+    return picture
 
 
 def draw_sheet(explanations: Sequence[Explanation], images: Sequence[bytes]) -> bytes:

@@ -34,14 +34,6 @@ INSTALL_ADVICE = "install c2pa-python to check it: pip install 'deepfake-tf[prov
 
 # What a claim signer's certificate may be issued for (C2PA 2.2, section 14.5.1): signing claims, documents, e-mail.
 _SIGNING_PURPOSES = "1.3.6.1.4.1.62558.2.1\n1.3.6.1.5.5.7.3.36\n1.3.6.1.5.5.7.3.4\n1.3.6.1.4.1.311.76.59.1.9"
-_MIME_TYPES = {
-    "JPEG": "image/jpeg",
-    "PNG": "image/png",
-    "WEBP": "image/webp",
-    "TIFF": "image/tiff",
-    "AVIF": "image/avif",
-    "HEIC": "image/heic",
-}
 _CONTENT_MISMATCHES = {"assertion.dataHash.mismatch", "assertion.bmffHash.mismatch", "assertion.boxesHash.mismatch"}
 _CLAIM_MISMATCHES = {
     "assertion.hashedURI.mismatch",
@@ -93,7 +85,7 @@ def read_findings(
     context = _context(trust_anchors, fetch_remote)
     stream.seek(0)
     try:
-        with context, c2pa.Reader(_MIME_TYPES[image_format], stream, context=context) as reader:
+        with context, c2pa.Reader(f"image/{image_format.lower()}", stream, context=context) as reader:
             store = json.loads(reader.json())
     except c2pa.C2paError as error:
         remote = re.search(r"must fetch remote manifests from url (\S+)", str(error))

@@ -24,5 +24,5 @@ OTHER_IMAGE_EXTENSIONS = (  # images too, but not scored: a folder's row says so
         ".mpo",
     ),
     *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".x3f"),
-    *(".3fr", ".raw", ".heics", ".heifs", ".avifs", ".apng"),
+    *(".3fr", ".raw", ".heics", ".heifs", ".avifs"),
 )

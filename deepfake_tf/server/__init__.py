@@ -4,6 +4,8 @@ launch.py              `serve`: choose an engine, start it, end it
 engines.py             what it can start, by name
 addresses.py           how a URL names the address that a server listens on
 app.py                 `app`: the web page, and the server behind it
+background.py          a child process that `app` and the benchmark wait for
+signals.py             how `serve` and `app` are ended
 tensorflow_serving.py  tensorflow_model_server as a child process, from the PATH or in Docker
 local.py               the local server, put together from the modules below
 tf_serving_api.py      TensorFlow Serving's REST routes, errors and status codes

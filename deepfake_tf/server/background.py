@@ -1,4 +1,4 @@
-"""Processes beside this one: the model server for the page and for notebooks, and the page."""
+"""Processes beside this one: TensorFlow Serving, the model server for the page and for notebooks, and the page."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ class Child:
     def output(self) -> str:
         """The end of what it has printed."""
         return self.log.read_text(errors="replace")[-4000:].strip()
+
+    def check_running(self, name: str) -> None:
+        """
+        Raises:
+            OSError: the process has ended. Shows the end of what it printed.
+        """
+        if self.process.poll() is not None:
+            raise OSError(f"{name} ended with status {self.process.returncode}:\n{self.output()}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +84,7 @@ def running_server(model: str | Path | None = None, engine: str = "auto") -> Ite
     with running([sys.executable, "-c", code]) as child:
         server = RunningServer(child, f"http://127.0.0.1:{rest}", f"http://127.0.0.1:{gateway}", gateway)
         with contextlib.closing(connect(server.rest)) as client:
-            _wait_for(client.is_ready, child, "the model server")
+            wait_for(client.is_ready, child, "the model server")
         wait_until_it_answers(f"{server.gateway}/healthz", child, "the upload gateway")
         yield server
 
@@ -117,7 +125,7 @@ def wait_until_it_answers(url: str, child: Child, name: str) -> None:
     Raises:
         OSError: the process ended, or did not answer in time; with what it printed.
     """
-    _wait_for(lambda: _answers(url), child, name)
+    wait_for(lambda: _answers(url), child, name)
 
 
 def free_port(host: str) -> int:
@@ -126,11 +134,15 @@ def free_port(host: str) -> int:
         return listening.getsockname()[1]
 
 
-def _wait_for(is_there: Callable[[], bool], child: Child, name: str) -> None:
+def wait_for(is_there: Callable[[], bool], child: Child, name: str) -> None:
+    """Wait for a child to be ready.
+
+    Raises:
+        OSError: the process ended, or was not ready in time; with what it printed.
+    """
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while not is_there():
-        if child.process.poll() is not None:
-            raise OSError(f"{name} did not start:\n{child.output()}")
+        child.check_running(name)
         if time.monotonic() > deadline:
             raise TimeoutError(f"{name} did not start within {START_TIMEOUT_SECONDS} s:\n{child.output()}")
         time.sleep(0.1)

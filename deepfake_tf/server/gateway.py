@@ -31,7 +31,7 @@ from deepfake_tf.contract import ErrorCode, Prediction, error_code
 from deepfake_tf.detectors.cifake import SPEC
 from deepfake_tf.engines.gateway import GatewayEngine
 from deepfake_tf.engines.server_requests import API_KEY_HEADER, ServerBusyError
-from deepfake_tf.engines.tf_serving import GrpcEngine, RestEngine, ServerEngine
+from deepfake_tf.engines.tf_serving import ModelEngine, ServerEngine
 from deepfake_tf.server.batching import Overloaded
 from deepfake_tf.server.description import describe
 from deepfake_tf.server.request_body import BodyError, BodyReader
@@ -213,7 +213,7 @@ def build_gateway(
 
 
 def build_remote_gateway(
-    engine: RestEngine | GrpcEngine | ServerEngine | GatewayEngine,
+    engine: ModelEngine | ServerEngine | GatewayEngine,
     bodies: BodyReader,
     api_key: str | None = None,
     cors_origins: Sequence[str] = (),

@@ -15,7 +15,9 @@ MAX_RANK = 32  # of tensors; TensorFlow's conversion of a NumPy array of a highe
 _MAX_CHARACTERS = 500  # of a value out of a request in a message
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _LARGEST = {"float": float(np.finfo(np.float32).max), "double": float(np.finfo(np.float64).max)}
-_INTEGER_BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
+_INTEGERS = {f"int{bits}": range(-(1 << bits - 1), 1 << bits - 1) for bits in (8, 16, 32, 64)}
+_INTEGERS |= {f"uint{bits}": range(1 << bits) for bits in (8, 16, 32, 64)}
+_NUMPY_NAMES = {"string": "object", "float": "float32", "double": "float64"}  # where they are not TensorFlow's
 
 
 def received(value: Any) -> str:
@@ -50,13 +52,9 @@ def read_tensor(value: Any, dtype: str) -> np.ndarray:
         if len(shape) > MAX_RANK:
             raise ValueError(f"lists are nested more than {MAX_RANK} deep")
     leaves = list(_leaves(value, shape, 0, dtype))
-    tensor = np.empty(len(leaves), object if dtype == "string" else _numpy_dtype(dtype))
+    tensor = np.empty(len(leaves), _NUMPY_NAMES.get(dtype, dtype))
     tensor[:] = leaves
     return tensor.reshape(shape)
-
-
-def _numpy_dtype(dtype: str) -> np.dtype:
-    return np.dtype({"float": "float32", "double": "float64"}.get(dtype, dtype))
 
 
 def _leaves(value: Any, shape: list[int], level: int, dtype: str) -> Iterator[Any]:
@@ -87,7 +85,7 @@ def _leaf(value: Any, dtype: str) -> Any:
         "bool": isinstance(value, bool),
         "float": is_number,
         "double": is_number,
-    }.get(dtype, is_number and isinstance(value, int) and _fits_integer(value, dtype))
+    }.get(dtype, is_number and isinstance(value, int) and value in _INTEGERS.get(dtype, ()))
     if not fits:
         raise ValueError(f"a value must be of the type {dtype}. {received(value)}")
     if dtype in _LARGEST and not _fits_float(value, _LARGEST[dtype]):
@@ -100,13 +98,6 @@ def _fits_float(value: float, largest: float) -> bool:
     return value != value or value in (math.inf, -math.inf) or -largest <= value <= largest
 
 
-def _fits_integer(value: int, dtype: str) -> bool:
-    bits = _INTEGER_BITS.get(dtype, 0)
-    if dtype.startswith("uint"):
-        return 0 <= value < 1 << bits
-    return -(1 << bits - 1) <= value < 1 << bits - 1 if bits else False
-
-
 def _decode_base64(value: dict[str, Any]) -> bytes:
     if not is_base64(value):
         raise ValueError(f'a string must be text or {{"b64": "..."}}. {received(value)}')
@@ -114,7 +105,4 @@ def _decode_base64(value: dict[str, Any]) -> bytes:
     padded = text + "=" * (-len(text) % 4)
     if not _BASE64.fullmatch(text) or len(text.rstrip("=")) % 4 == 1:
         raise ValueError("Unable to base64 decode")
-    try:
-        return base64.b64decode(padded)
-    except ValueError as error:
-        raise ValueError("Unable to base64 decode") from error
+    return base64.b64decode(padded)

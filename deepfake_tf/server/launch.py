@@ -27,6 +27,7 @@ from deepfake_tf.engines.tf_serving import MODEL_NAME, RestEngine, ServerEngine,
 from deepfake_tf.provenance.content_credentials import check_trust_list
 from deepfake_tf.server import SAMPLE, STABLE, tensorflow_serving
 from deepfake_tf.server.addresses import reachable
+from deepfake_tf.server.background import Child, running, wait_for
 from deepfake_tf.server.engines import ENGINES
 from deepfake_tf.server.gateway import build_remote_gateway
 from deepfake_tf.server.loading import LoadingModel, Served
@@ -218,10 +219,11 @@ def _serve_with_child(engine: str, models: Mapping[str, Versions], options: Serv
             tensorflow_serving.write_configuration(config_dir, models, labels, _cores())
             command = tensorflow_serving.binary_command(config_dir, rest_port, grpc_port)
         with (
-            tensorflow_serving.ServerProcess(command, config_dir / "server.log") as child,
+            # The command line silences TensorFlow in this process; the child's log is all that explains its end.
+            running(command, {"TF_CPP_MIN_LOG_LEVEL": "0"}) as child,
             closing(_client(f"http://{reachable(host)}:{rest_port}", models, labels)) as remote,
         ):
-            child.wait_until_available(remote)
+            wait_for(remote.is_ready, child, tensorflow_serving.BINARY)
             _announce(f"TensorFlow Serving ({engine})", models)
             _announce_addresses(host, rest_port, grpc_port, _port(gateway_socket))
             cards = _cards(models, labels)
@@ -270,7 +272,7 @@ def _cores() -> int:
 def _run(
     app: ASGIApp,
     sockets: list[socket.socket],
-    child: tensorflow_serving.ServerProcess | None = None,
+    child: Child | None = None,
     loading: Sequence[LoadingModel] = (),
 ) -> None:
     """Until a signal comes, the child ends, or a model cannot be loaded."""
@@ -300,7 +302,7 @@ def _run(
         threading.Thread(target=stop_with_child, daemon=True).start()
     server.run(sockets=sockets)
     if child is not None:
-        child.check_running()
+        child.check_running(tensorflow_serving.BINARY)
     for model in loading:
         model.check()
 

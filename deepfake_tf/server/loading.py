@@ -3,13 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
 
+from deepfake_tf.server.batching import Batcher
 from deepfake_tf.server.metrics import ServingMetrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """One function of a model.
+
+    Attributes:
+        dtypes: the names of its inputs, and TensorFlow's name of the dtype of each ("string", "float").
+        batched: images [N] in, the outputs for them out, joined with those of other requests; None where
+            the input is not one string [N].
+        run: of a SavedModel: arrays by name in, arrays by name out; strings are object arrays of bytes.
+        specs: of a SavedModel: a `tf.TensorSpec` of each input.
+    """
+
+    dtypes: dict[str, str]
+    batched: Batcher | None
+    run: Any = None
+    specs: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """One loaded version.
+
+    Attributes:
+        number: its folder's name; 1 of a model without.
+        signatures: by name.
+        signature_def: as TensorFlow Serving's metadata shows it.
+    """
+
+    number: int
+    signatures: dict[str, Signature]
+    signature_def: dict[str, Any]
 
 
 class Served(Protocol):
@@ -21,12 +56,14 @@ class Served(Protocol):
     input_errors: tuple[type[Exception], ...]
 
     @property
-    def versions(self) -> Mapping[int, Any]: ...
+    def versions(self) -> Mapping[int, Version]: ...
 
     @property
-    def latest(self) -> Any: ...
+    def latest(self) -> Version: ...
 
-    async def call(self, version: Any, signature_name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    async def call(
+        self, version: Version, signature_name: str, inputs: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
         """The outputs of a signature of `version`, one of `versions`."""
 
     def close(self) -> None: ...

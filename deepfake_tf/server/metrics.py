@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 
@@ -33,13 +34,10 @@ class Histogram:
 
     def lines(self, name: str, labels: str) -> list[str]:
         separator = "," if labels else ""
-        total = 0
-        lines = []
-        for bound, count in zip([*self._bounds, float("inf")], self._counts):
-            total += count
-            le = "+Inf" if bound == float("inf") else f"{bound:g}"
-            lines.append(f'{name}_bucket{{{labels}{separator}le="{le}"}} {total}')
-        return [*lines, f"{name}_sum{{{labels}}} {self._sum:g}", f"{name}_count{{{labels}}} {total}"]
+        totals = list(itertools.accumulate(self._counts))
+        ends = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
+        lines = [f'{name}_bucket{{{labels}{separator}le="{end}"}} {total}' for end, total in zip(ends, totals)]
+        return [*lines, f"{name}_sum{{{labels}}} {self._sum:g}", f"{name}_count{{{labels}}} {totals[-1]}"]
 
 
 class ServingMetrics:
@@ -49,7 +47,7 @@ class ServingMetrics:
         self._label = f'model_name="{model_name}"'
         self._requests: Counter[str] = Counter()
         self._latency = Histogram(_LATENCY_BOUNDS)
-        self._batch_size = Histogram(_BATCH_SIZE_BOUNDS)
+        self.batch_sizes = Histogram(_BATCH_SIZE_BOUNDS)
 
     def count_request(self, status: str, seconds: float) -> None:
         """
@@ -61,7 +59,7 @@ class ServingMetrics:
         self._latency.observe(seconds * 1e6)
 
     def count_batch(self, size: int) -> None:
-        self._batch_size.observe(size)
+        self.batch_sizes.observe(size)
 
     @property
     def request_lines(self) -> list[str]:
@@ -73,10 +71,6 @@ class ServingMetrics:
     @property
     def latency_lines(self) -> list[str]:
         return self._latency.lines(_REQUEST_LATENCY, f'{self._label},API="Predict",entrypoint="REST"')
-
-    @property
-    def batch_sizes(self) -> Histogram:
-        return self._batch_size
 
 
 def exposition(models: Sequence[ServingMetrics]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from deepfake_tf.server import SAMPLE
 from deepfake_tf.server.batching import Batcher
+from deepfake_tf.server.loading import Signature, Version
 from deepfake_tf.server.metrics import ServingMetrics
 
 _INPUT = "image_bytes"
@@ -18,28 +18,6 @@ _VERSION = 1  # a file has no numbered versions
 _DATA_TYPES = {"object": "DT_STRING", "float32": "DT_FLOAT", "int32": "DT_INT32", "bool": "DT_BOOL"}
 
 Outputs = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class EngineSignature:
-    """One method of the engine.
-
-    Attributes:
-        dtypes: of its one input: {"image_bytes": "string"}.
-        batched: encoded images [N] in, the rows for them out, joined with those of other requests.
-    """
-
-    dtypes: dict[str, str]
-    batched: Batcher
-
-
-@dataclasses.dataclass(frozen=True)
-class EngineVersion:
-    """The one version; see `served_model.Version`."""
-
-    number: int
-    signatures: dict[str, EngineSignature]
-    signature_def: dict[str, Any]
 
 
 class ServedEngine:
@@ -69,14 +47,14 @@ class ServedEngine:
         self._executor = ThreadPoolExecutor(1, "model")
         methods = {"serving_default": engine.predict, "explain": engine.explain}
         photograph = [SAMPLE.read_bytes()]  # the first run prepares the engine
-        self.latest = EngineVersion(
+        self.latest = Version(
             _VERSION,
             {name: self._signature(method) for name, method in methods.items()},
             {name: _describe(method(photograph)) for name, method in methods.items()},
         )
         self.versions = {_VERSION: self.latest}
 
-    async def call(self, version: EngineVersion, signature_name: str, inputs: Mapping[str, np.ndarray]) -> Outputs:
+    async def call(self, version: Version, signature_name: str, inputs: Mapping[str, np.ndarray]) -> Outputs:
         """Score the images of a request, joined with those of others.
 
         Raises:
@@ -85,17 +63,19 @@ class ServedEngine:
         images = inputs[_INPUT]
         if images.ndim != 1 or not len(images):
             raise ValueError(f"{_INPUT} must be a list of at least one image. Received: shape {list(images.shape)}")
-        return await version.signatures[signature_name].batched(images)
+        batched = version.signatures[signature_name].batched
+        assert batched is not None  # see `_signature`
+        return await batched(images)
 
     def close(self) -> None:
         self._executor.shutdown(cancel_futures=True)
 
-    def _signature(self, method: Callable[[list[bytes]], Outputs]) -> EngineSignature:
+    def _signature(self, method: Callable[[list[bytes]], Outputs]) -> Signature:
         def run_batch(images: np.ndarray) -> Outputs:
             self.metrics.count_batch(len(images))
             return method(list(images))
 
-        return EngineSignature({_INPUT: "string"}, Batcher(run_batch, self._executor))
+        return Signature({_INPUT: "string"}, Batcher(run_batch, self._executor))
 
 
 def _describe(rows: Outputs) -> dict[str, Any]:

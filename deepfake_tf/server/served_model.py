@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,43 +21,11 @@ from deepfake_tf.engines.tensorflow_messages import without_node_names
 from deepfake_tf.server import SAMPLE
 from deepfake_tf.server.batching import MAX_WAITING_BATCHES, Batcher, check_size
 from deepfake_tf.server.json_tensors import MAX_RANK
+from deepfake_tf.server.loading import Signature, Version
 from deepfake_tf.server.metrics import ServingMetrics
 
 Outputs = dict[str, np.ndarray]
 _WARM_UP_SIDE = 32  # of pixels and the like, where a signature leaves the size open
-
-
-@dataclasses.dataclass(frozen=True)
-class Signature:
-    """One function of the model.
-
-    Attributes:
-        dtypes: the names of its inputs, and TensorFlow's name of the dtype of each ("string", "float").
-        specs: the shape and dtype of each input.
-        run: arrays by name in, arrays by name out; strings are object arrays of bytes.
-        batched: images [N] in, the outputs for them out, joined with those of other requests; None where
-            the input is not one string [N].
-    """
-
-    dtypes: dict[str, str]
-    specs: dict[str, tf.TensorSpec]
-    run: Callable[[Mapping[str, np.ndarray]], Outputs]
-    batched: Batcher | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Version:
-    """One loaded version.
-
-    Attributes:
-        number: its folder's name.
-        signatures: by name.
-        signature_def: as TensorFlow Serving's metadata shows it.
-    """
-
-    number: int
-    signatures: dict[str, Signature]
-    signature_def: dict[str, Any]
 
 
 class ServedModel:
@@ -159,14 +126,14 @@ class ServedModel:
 
         dtypes = {input_name: _dtype_name(spec.dtype) for input_name, spec in specs.items()}
         if [(spec.dtype, spec.shape.rank) for spec in specs.values()] != [(tf.string, 1)]:
-            return Signature(dtypes, specs, run, None)
+            return Signature(dtypes, None, run, specs)
         [input_name] = specs
 
         def run_batch(images: np.ndarray) -> Outputs:
             self.metrics.count_batch(len(images))
             return run({input_name: images})
 
-        return Signature(dtypes, specs, run, Batcher(run_batch, self._executor, *self._limits))
+        return Signature(dtypes, Batcher(run_batch, self._executor, *self._limits), run, specs)
 
 
 def _warm_up(signatures: Mapping[str, Signature]) -> None:

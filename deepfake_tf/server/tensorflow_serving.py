@@ -5,20 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePath, PurePosixPath
 
 from deepfake_tf.contract import MAX_BATCH_SIZE
-from deepfake_tf.engines.tf_serving import ServerEngine
 from deepfake_tf.server.batching import MAX_WAITING_BATCHES
 
 BINARY = "tensorflow_model_server"
 DOCKER_MODELS = PurePosixPath("/models")  # in the container, by name
 IMAGE = "tensorflow/serving:2.20.0"  # never `latest`, which has lagged behind and changed under its users
-START_TIMEOUT_SECONDS = 120  # loading, and the warm-up requests
-STOP_TIMEOUT_SECONDS = 10
-_LOG_LINES = 5
 
 
 def has_binary() -> bool:
@@ -133,56 +128,3 @@ def docker_command(
         IMAGE,
         *server_flags("/config", 8501, 8500),
     ]
-
-
-class ServerProcess:
-    """A running model server; use it as a context manager, and it is ended with the block."""
-
-    def __init__(self, command: Sequence[str], log_file: Path):
-        self._name = command[0]
-        self._log_file = log_file
-        with log_file.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                # The command line silences TensorFlow in this process; the child's log is all that explains its end.
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"},
-                # A session of its own: Ctrl-C reaches this process alone, which then ends the child in order.
-                start_new_session=True,
-            )
-
-    def __enter__(self) -> ServerProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def wait_until_available(self, engine: ServerEngine, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
-        """Return when a model answers; the server opens its port when all are loaded.
-
-        Raises:
-            OSError: the server ended, or did not load the models in time. Shows the end of its log.
-        """
-        deadline = time.monotonic() + timeout_seconds
-        while not engine.is_ready():
-            self.check_running()
-            if time.monotonic() > deadline:
-                raise OSError(f"{self._name} did not load the models within {timeout_seconds:g} s:\n{self._log_end()}")
-            time.sleep(0.2)
-
-    def check_running(self) -> None:
-        """
-        Raises:
-            OSError: the server has ended. Shows the end of its log.
-        """
-        if self.process.poll() is not None:
-            raise OSError(f"{self._name} ended with status {self.process.returncode}:\n{self._log_end()}")
-
-    def _log_end(self) -> str:
-        return "\n".join(self._log_file.read_text(errors="replace").splitlines()[-_LOG_LINES:])

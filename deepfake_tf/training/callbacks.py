@@ -59,7 +59,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self._state["epoch"] = epoch + 1
         self._state["callbacks"] = {
-            name: {attribute: _plain(getattr(callback, attribute)) for attribute in attributes}
+            name: {attribute: float(getattr(callback, attribute)) for attribute in attributes}
             for name, (callback, attributes) in self._remembered.items()
         }
         self._state["seed_states"] = [keras.ops.convert_to_numpy(seed).tolist() for seed in _seed_states(self.model)]
@@ -80,10 +80,6 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _write_state(self) -> None:
         write_whole(self._state_file, json.dumps(self._state, indent=2) + "\n")
-
-
-def _plain(value):
-    return None if value is None else float(value)
 
 
 def _seed_states(model: keras.Model) -> list[keras.Variable]:

@@ -63,8 +63,8 @@ def train(
         run_dir: str or Path. New or empty, unless `resume`. Of several workers, all must see it.
         resume: bool. Go on from the last finished epoch.
         source: where the examples come from; kept in data.json, so that `deepfake-tf export` finds them.
-        strategy: str. "none", "mirrored" or "multiworker": see `distribution.start`. The batch size is that of all
-            devices together.
+        strategy: str. "none", "mirrored", "multiworker" or "tpu": see `distribution.start`. The batch size is that of
+            all devices together.
 
     Returns:
         The path of the best weights.

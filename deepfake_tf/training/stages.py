@@ -25,18 +25,18 @@ def train_stages(
     """Train the stages one after the other; see the module.
 
     Args:
-        examples: Examples, as for `training.train`.
+        examples: Examples, as for `training.loop.train`.
         stages: TrainingConfigs. The `weights` of all but the first are those of the stage before.
         run_dir: str or Path. New or empty.
         source: where the examples come from; kept in data.json.
-        strategy: str, as for `training.train`.
+        strategy: str, as for `training.loop.train`.
 
     Returns:
         The path of the weights in `run_dir`.
 
     Raises:
         FileExistsError: `run_dir` holds a run.
-        ValueError, FileNotFoundError: as `training.train`.
+        ValueError, FileNotFoundError: as `training.loop.train`.
     """
     from deepfake_tf.training import distribution
 

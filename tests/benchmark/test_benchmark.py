@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import shutil
@@ -11,7 +12,7 @@ import pytest
 
 from deepfake_tf.benchmark.measuring import Row, peak_memory_mib, row, time_in_turns
 from deepfake_tf.benchmark.pictures import FORMAT_OPTIONS, encoded_picture
-from deepfake_tf.benchmark.report import Report, format_markdown, format_table, read_report, write_report
+from deepfake_tf.benchmark.report import Report, format_markdown, format_table, write_report
 
 
 def test_functions_are_timed_in_turns_after_a_warm_up():
@@ -41,7 +42,7 @@ def test_pictures_differ_by_seed_and_follow_from_it(image_format):
     assert encoded_picture(40, 30, image_format) == first != encoded_picture(40, 30, image_format, seed=1)
 
 
-def test_a_report_is_written_and_read_back(tmp_path):
+def test_a_report_is_written(tmp_path):
     rows = [
         Row("network", "TensorFlow float32, batch 1", 123.4, "images/s", 120.0, 130.0, 9),
         Row("network", "TensorFlow float32, batch 8", 1234.5, "images/s", 1200.0, 1300.0, 9),
@@ -50,7 +51,7 @@ def test_a_report_is_written_and_read_back(tmp_path):
     report = Report({"processor": "any", "cores": 2}, "model/1", rows, ["gRPC: left out"])
     files = write_report(report, tmp_path / "out")
     assert [file.name for file in files] == ["benchmark.json", "benchmark.md", "benchmark.png"]
-    assert read_report(files[0]) == report
+    assert json.loads(files[0].read_text()) == dataclasses.asdict(report)
     with PIL.Image.open(files[2]) as picture:
         assert picture.width > 500
     assert "| network: TensorFlow float32, batch 8 | 1,234 images/s | 1,200 to 1,300 |" in format_markdown(report)

@@ -1,4 +1,4 @@
-from deepfake_tf.cli import EXIT_SOME_FAILED, EXIT_USAGE
+from deepfake_tf.cli.exit_codes import EXIT_SOME_FAILED, EXIT_USAGE
 from tests.cli.running import run
 from tests.images import photograph
 

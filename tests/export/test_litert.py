@@ -23,6 +23,7 @@ from deepfake_tf.engines.litert import LiteRTEngine
 from deepfake_tf.engines.saved_model import SavedModelEngine
 from deepfake_tf.export.from_run import export_run
 from deepfake_tf.export.litert import OUTPUTS, VARIANTS, export_litert, square_pixels
+from deepfake_tf.export.savedmodel import exported_of
 from deepfake_tf.networks import build_model, with_features
 from tests.images import encode, photograph
 
@@ -47,8 +48,8 @@ def pixels():
 def files(exported_model, domain, tmp_path_factory):
     representative = np.stack([np.asarray(photograph(224, 224, seed)) for seed in range(16)])
     folder = tmp_path_factory.mktemp("variants")
-    model, calibration = exported_model.keras_model, exported_model.calibration
-    return export_litert(model, calibration, domain, exported_model.card, representative, folder)
+    exported = exported_of(exported_model.keras_model, domain)
+    return export_litert(exported, exported_model.calibration, exported_model.card, representative, folder)
 
 
 @pytest.fixture(scope="module")
@@ -181,8 +182,9 @@ def test_a_run_with_smaller_squares_is_exported_whole(write_images, tmp_path_fac
 
 
 def test_wrong_arguments_are_refused(exported_model, domain, tmp_path):
+    exported = exported_of(exported_model.keras_model, domain)
     make = lambda representative, variants=VARIANTS: export_litert(
-        exported_model.keras_model, exported_model.calibration, domain, {}, representative, tmp_path, variants
+        exported, exported_model.calibration, {}, representative, tmp_path, variants
     )
     with pytest.raises(ValueError, match=r"Received: \['int4'\]"):
         make(np.zeros((1, 224, 224, 3), np.uint8), ("int4",))

@@ -12,7 +12,7 @@ from deepfake_tf.decision.calibration import Calibration
 from deepfake_tf.decision.domain import Domain
 from deepfake_tf.decision.known_image import known_image
 from deepfake_tf.evaluation.scoring import load_scorer
-from deepfake_tf.export.savedmodel import export_recalibrated, export_savedmodel, freeze
+from deepfake_tf.export.savedmodel import export_savedmodel, freeze, read_exported, write_savedmodel
 from deepfake_tf.export.warmup import WARMUP_FILE
 from deepfake_tf.networks import build_model, with_features
 from deepfake_tf.server.served_model import ServedModel
@@ -233,7 +233,7 @@ def test_another_calibration_leaves_logits_and_domain_as_they_are(exported_model
     images = [encode(photograph(32, 32, seed), "PNG") for seed in range(3)]
     export_savedmodel(exported_model.keras_model, exported_model.calibration, domain, {"domain": limits}, first, images)
     calibration = Calibration(temperature=0.8, threshold=0.4, band=(0.3, 0.5), intercept=-0.6)
-    second = export_recalibrated(first, calibration, {"domain": limits}, tmp_path / "second", images)
+    second = write_savedmodel(read_exported(first), calibration, {"domain": limits}, tmp_path / "second", images)
     images.append(encode(photograph(300, 300), "PNG"))
     before, after = (call(tf.saved_model.load(str(path)), images, "explain") for path in (first, second))
     np.testing.assert_allclose(after["logit"], before["logit"], atol=1e-6)

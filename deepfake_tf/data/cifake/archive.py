@@ -67,7 +67,11 @@ def load_archive(path: str | Path | None) -> Examples:
         raise ValueError(
             f"Without TensorFlow, CIFAKE is read from an archive: --archive FILE|DIR. Get it: {DOWNLOAD_URL}"
         )
-    images = read_images(path)
+    return examples_of(read_images(path))
+
+
+def examples_of(images: Mapping[str, bytes]) -> Examples:
+    """Encoded images by name, in their order."""
     names = list(images)
     return Examples(
         names=names,

@@ -7,11 +7,10 @@ import io
 import sys
 from pathlib import Path
 
-import numpy as np
 import requests
 import tensorflow_datasets as tfds
 
-from deepfake_tf.data.cifake.archive import DOWNLOAD_URL, NO_TEST_SPLIT_NOTE, fingerprint, read_images
+from deepfake_tf.data.cifake.archive import DOWNLOAD_URL, examples_of, fingerprint, read_images
 from deepfake_tf.data.cifake.cifake_dataset_builder import Builder
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.progress import progress_bar
@@ -89,9 +88,7 @@ def _prepare(builder: Builder) -> None:
 
 
 def _read(builder: Builder) -> Examples:
-    names: list[str] = []
-    labels: list[int] = []
-    files: list[bytes] = []
+    images: dict[str, bytes] = {}
     with progress_bar(builder.info.splits.total_num_examples, "loading CIFAKE", "image") as bar:
         for split in builder.info.splits:
             batches = builder.as_dataset(
@@ -101,16 +98,6 @@ def _read(builder: Builder) -> Examples:
                 read_config=tfds.ReadConfig(try_autocache=False),
             )
             for batch in batches.as_numpy_iterator():
-                names.extend(name.decode() for name in batch["file_name"])
-                labels.extend(batch["label"])
-                files.extend(batch["image"])
+                images |= zip((name.decode() for name in batch["file_name"]), batch["image"])
                 bar.update(len(batch["label"]))
-    order = sorted(range(len(names)), key=names.__getitem__)  # tfds stores them shuffled
-    has_test = "test" in builder.info.splits
-    return Examples(
-        names=[names[i] for i in order],
-        labels=np.array(labels, np.int64)[order],
-        files=[files[i] for i in order],
-        splits=[names[i].partition("/")[0] for i in order],
-        notes=() if has_test else (NO_TEST_SPLIT_NOTE,),
-    )
+    return examples_of(dict(sorted(images.items())))  # tfds stores them shuffled

@@ -1,6 +1,6 @@
 """Recipes: trainings with a name, each one command, and what it gave where it was run.
 
-A recipe is a list of stages. Each stage is a run of `training.train` that starts from the best weights of the one
+A recipe is a list of stages. Each stage is a run of `training.loop.train` that starts from the best weights of the one
 before: small images first, where steps are cheap, then larger ones. The stages are RUN_DIR/stage-1, RUN_DIR/stage-2
 and so on; the last one is RUN_DIR itself, which `evaluate` and `export` take as any run. A cut recipe goes on with
 `deepfake-tf train --resume --run-dir RUN_DIR` and loses at most the epoch that it was in.
@@ -48,26 +48,12 @@ _STAGED = TrainingConfig(
     precision="bfloat16",
     early_stopping_patience=100,  # never: the cosine is worth most at its end
     contrast=0.2,
+    rotation_degrees=5.0,
+    shift=0.06,
 )
 _FAST = (
-    dataclasses.replace(
-        _STAGED,
-        image_size=64,
-        epochs=4,
-        steps_per_epoch=625,
-        learning_rate=1e-3,
-        rotation_degrees=5.0,
-        shift=0.06,
-    ),
-    dataclasses.replace(
-        _STAGED,
-        image_size=112,
-        epochs=3,
-        steps_per_epoch=820,
-        learning_rate=6e-4,
-        rotation_degrees=5.0,
-        shift=0.06,
-    ),
+    dataclasses.replace(_STAGED, image_size=64, epochs=4, steps_per_epoch=625, learning_rate=1e-3),
+    dataclasses.replace(_STAGED, image_size=112, epochs=3, steps_per_epoch=820, learning_rate=6e-4),
 )
 _BEST = (
     _FAST[0],

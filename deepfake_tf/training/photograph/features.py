@@ -16,10 +16,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
-import io
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,7 +26,9 @@ import numpy as np
 from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.detectors.photograph.views import VIEW_SIZE, central_view
 from deepfake_tf.reading.pillow_reader import decode
+from deepfake_tf.text import csv_row
 from deepfake_tf.training.photograph.random_views import random_view
+from deepfake_tf.writing import whole_file, write_whole
 
 BLOCKS = 10  # of twelve: the last two add little and cost a sixth of the time
 PIECE_IMAGES = 256
@@ -181,39 +181,34 @@ def extract(
                 cls.append(np.asarray(network.predict_on_batch(padded)["cls"], np.float16)[: len(views)])
                 sizes += view_sizes
                 errors += problems
-            _write_piece(
-                piece,
-                {
-                    "index": rows,
-                    "cls": np.concatenate(cls),
-                    "sizes": np.array(sizes, np.int32),
-                    "errors": np.array(errors),
-                },
-            )
+            with whole_file(piece) as temporary:
+                np.savez(
+                    temporary,
+                    allow_pickle=False,
+                    index=rows,
+                    cls=np.concatenate(cls),
+                    sizes=np.array(sizes, np.int32),
+                    errors=np.array(errors),
+                )
             report(f"copy {copy} of {copies}: {start + len(rows)} of {len(images)} images")
 
 
-def load_features(cache: str | Path, copies: int | None = None) -> Features:
-    """Read a cache.
-
-    Args:
-        cache: str or Path.
-        copies: int or None. How many random views to read; None reads all that are complete.
+def load_features(cache: str | Path) -> Features:
+    """Read a cache: the view that prediction uses, and the random views that are complete.
 
     Raises:
         FileNotFoundError: no such cache.
-        ValueError: a copy that was asked for, or copy 0, is not complete.
+        ValueError: copy 0 is not complete.
     """
     cache = Path(cache)
     if not (cache / "images.csv").is_file():
         raise FileNotFoundError(f"No cache of features; `deepfake-tf features` makes one. Received: {str(cache)!r}")
     with open(cache / "images.csv", newline="", encoding="utf-8") as file:
         images = [_from_row(row, cache / "images.csv") for row in csv.DictReader(file)]
-    wanted = range(1 + copies) if copies is not None else range(len(list(cache.glob("copy_*"))))
     arrays: list[np.ndarray] = []
     sizes = np.zeros((len(images), 2), np.int32)
     errors = np.zeros(len(images), object)
-    for copy in wanted:
+    for copy in range(len(list(cache.glob("copy_*")))):
         cls, seen = None, np.zeros(len(images), bool)
         for piece in sorted((cache / f"copy_{copy:02}").glob("piece_*.npz")):
             with np.load(piece) as archive:
@@ -224,11 +219,11 @@ def load_features(cache: str | Path, copies: int | None = None) -> Features:
                 sizes[archive["index"]] = archive["sizes"]
                 errors[archive["index"]] = archive["errors"]
         if cls is None or not seen.all():
-            if copies is None and copy > 0:
+            if copy > 0:
                 break
             raise ValueError(
                 f"{cache}: {seen.sum()} of {len(images)} images have features of copy {copy}. Run `deepfake-tf "
-                f"features` again: it goes on where it was cut. Received: copies={copies}"
+                f"features` again: it goes on where it was cut"
             )
         arrays.append(cls)
     readable = np.array([not error for error in errors])
@@ -273,13 +268,9 @@ def _views(
 
 
 def _open_cache(cache: Path, images: Sequence[Photograph], made_with: dict[str, object]) -> None:
-    table = io.StringIO(newline="")
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["path", "label", "generator", "repository", "kind"])
-    for image in images:
-        writer.writerow([image.path, LABEL_NAMES[image.label], image.generator, image.repository, image.kind])
-    cache.mkdir(parents=True, exist_ok=True)
-    contents = {"images.csv": table.getvalue(), "cache.json": json.dumps(made_with, indent=2) + "\n"}
+    rows = [[image.path, LABEL_NAMES[image.label], image.generator, image.repository, image.kind] for image in images]
+    table = "".join(map(csv_row, [["path", "label", "generator", "repository", "kind"], *rows]))
+    contents = {"images.csv": table, "cache.json": json.dumps(made_with, indent=2) + "\n"}
     for name, content in contents.items():
         path = cache / name
         if path.is_file() and path.read_bytes() != content.encode():
@@ -287,17 +278,7 @@ def _open_cache(cache: Path, images: Sequence[Photograph], made_with: dict[str, 
                 f"{path} says that this cache holds features of other images or another network. Give another folder. "
                 f"Received: {made_with}, {len(images)} images"
             )
-        temporary = path.with_suffix(".part")
-        temporary.write_bytes(content.encode())
-        os.replace(temporary, path)
-
-
-def _write_piece(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    with open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    os.replace(temporary, path)
+        write_whole(path, content)
 
 
 def _sha256(path: Path) -> str:

@@ -7,7 +7,6 @@ logit is a sum over blocks and dimensions that an explanation can take apart, an
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
@@ -31,20 +30,3 @@ class LinearHead:
             raise ValueError(f"The head reads class tokens [N, {blocks}, {width}]. Received: {list(cls.shape)}")
         flat = cls.reshape(len(cls), -1).astype(np.float32)
         return flat @ self.weight.reshape(-1) + np.float32(self.bias)
-
-    def save(self, path: str | Path) -> None:
-        """Write an .npz of `weight` and `bias`."""
-        np.savez(path, weight=self.weight, bias=np.float32(self.bias))
-
-    @classmethod
-    def load(cls, path: str | Path) -> LinearHead:
-        """Read what `save` wrote.
-
-        Raises:
-            FileNotFoundError, ValueError: no such file, or one without these arrays.
-        """
-        with np.load(path) as archive:
-            missing = {"weight", "bias"} - set(archive.files)
-            if missing:
-                raise ValueError(f"{path} is no head of the photograph detector: it lacks {sorted(missing)}")
-            return cls(archive["weight"].astype(np.float32), float(archive["bias"]))

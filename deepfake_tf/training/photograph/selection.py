@@ -7,16 +7,12 @@ the head that saw nothing of its repository.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from deepfake_tf.contract import LABEL_NAMES
-
 FOLDS = 10
-FALSE_ACCUSATIONS = (0.01, 0.02)  # rates at which the share found is stated
 
 # Repositories that show the same pictures, or the same kind in the same way (one web site's faces, one prompt
 # gallery's posts): left out together.
@@ -46,7 +42,6 @@ def grouped_folds(
     repositories: Sequence[str] | np.ndarray,
     folds: int = FOLDS,
     together: Iterable[Sequence[str]] = SHARED_GALLERIES,
-    seed: int = 0,
 ) -> np.ndarray:
     """Deal repositories into folds, whole, so that each fold has about the same number of either class.
 
@@ -55,7 +50,6 @@ def grouped_folds(
         repositories: N names.
         folds: int.
         together: groups of repositories that are kept in one fold.
-        seed: int. Order among repositories of equal size.
 
     Returns:
         int64 [N], 0..folds - 1.
@@ -70,7 +64,7 @@ def grouped_folds(
     if len(names) < folds:
         raise ValueError(f"{folds} folds need as many repositories. Received: {len(names)}")
     counts = {name: np.bincount(labels[groups == name], minlength=2).astype(float) for name in names}
-    shuffled = np.random.default_rng(seed).permutation(names)
+    shuffled = np.random.default_rng(0).permutation(names)  # the order among those of equal size
     loads = np.zeros((folds, 2))
     result = np.zeros(len(labels), np.int64)
     for name in sorted(shuffled, key=lambda name: -counts[name].sum()):
@@ -152,73 +146,27 @@ def found_at(labels: np.ndarray, logits: np.ndarray, accused: float) -> float:
     return float(np.mean(logits[labels == 1] > limit))
 
 
-@dataclasses.dataclass(frozen=True)
-class Selection:
-    """What is compared between heads, all out of fold.
+def summarise(labels: np.ndarray, repositories: Sequence[str] | np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """The figures by which heads are compared, from out-of-fold logits; arguments as above, [N] each.
 
-    Attributes:
-        auc: all images together.
-        weighted_auc: the same, weighted by `source_weights`, so that a large repository does not decide.
-        paired_auc: mean over repositories with both classes (4 images of each, or more), each by itself: the scene,
-            the camera and the compression are alike there, so nothing but the making is left to tell.
-        found: share of generated images found at 1 % and at 2 % of real ones accused.
+    Returns:
+        `auc`: all images together;
+        `weighted_auc`: the same, weighted by `source_weights`, so that a large repository does not decide;
+        `paired_auc`: mean over repositories with both classes (4 images of each, or more), each by itself: the scene,
+            the camera and the compression are alike there, so nothing but the making is left to tell. NaN where there
+            are none;
+        `found_at_1_percent`, `found_at_2_percent`: share of generated images found when so many real ones are accused.
     """
-
-    auc: float
-    weighted_auc: float
-    paired_auc: float
-    found: tuple[float, ...]
-
-
-def summarise(labels: np.ndarray, repositories: Sequence[str] | np.ndarray, logits: np.ndarray) -> Selection:
-    """The figures of one head from its out-of-fold logits; arguments as above, [N] each."""
     repositories = np.asarray(repositories)
     paired = []
     for repository in np.unique(repositories):
         rows = repositories == repository
         if np.bincount(labels[rows], minlength=2).min() >= 4:
             paired.append(roc_auc_score(labels[rows], logits[rows]))
-    return Selection(
-        auc=float(roc_auc_score(labels, logits)),
-        weighted_auc=float(roc_auc_score(labels, logits, sample_weight=source_weights(labels, repositories))),
-        paired_auc=float(np.mean(paired)) if paired else float("nan"),
-        found=tuple(found_at(labels, logits, accused) for accused in FALSE_ACCUSATIONS),
-    )
-
-
-def table_by_source(
-    labels: np.ndarray, sources: Sequence[str] | np.ndarray, probabilities: np.ndarray, band: tuple[float, float]
-) -> list[dict[str, object]]:
-    """A row a real source, then a row a generator, the largest first.
-
-    Args:
-        labels: int64 [N]; 1 = FAKE, 0 = REAL.
-        sources: N names: the generator of a generated image, the source or repository of a real one.
-        probabilities: float [N]. P(FAKE).
-        band: (low, high). From `high` on the verdict is "likely generated", up to `low` "likely real".
-
-    Returns:
-        A list of dicts: `label`, `source`, `images`; `likely_generated`, `uncertain`, `likely_real` as shares; `auc`
-        of the source against all images of the other class.
-    """
-    sources = np.asarray(sources)
-    rows: list[dict[str, object]] = []
-    for label, name in enumerate(LABEL_NAMES):
-        names, counts = np.unique(sources[labels == label], return_counts=True)
-        for source in names[np.argsort(-counts, kind="stable")]:
-            own = (labels == label) & (sources == source)
-            against = own | (labels != label)
-            rows.append(
-                {
-                    "label": name,
-                    "source": str(source),
-                    "images": int(own.sum()),
-                    "likely_generated": round(float(np.mean(probabilities[own] >= band[1])), 4),
-                    "uncertain": round(
-                        float(np.mean((probabilities[own] < band[1]) & (probabilities[own] > band[0]))), 4
-                    ),
-                    "likely_real": round(float(np.mean(probabilities[own] <= band[0])), 4),
-                    "auc": round(float(roc_auc_score(labels[against], probabilities[against])), 4),
-                }
-            )
-    return rows
+    return {
+        "auc": float(roc_auc_score(labels, logits)),
+        "weighted_auc": float(roc_auc_score(labels, logits, sample_weight=source_weights(labels, repositories))),
+        "paired_auc": float(np.mean(paired)) if paired else float("nan"),
+        "found_at_1_percent": found_at(labels, logits, 0.01),
+        "found_at_2_percent": found_at(labels, logits, 0.02),
+    }

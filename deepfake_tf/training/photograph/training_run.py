@@ -115,11 +115,7 @@ def describe(
         },
         "out_of_fold": {
             "folds": folds,
-            "auc": round(found.auc, 4),
-            "weighted_auc": round(found.weighted_auc, 4),
-            "paired_auc": None if math.isnan(found.paired_auc) else round(found.paired_auc, 4),
-            "found_at_1_percent": round(found.found[0], 4),
-            "found_at_2_percent": round(found.found[1], 4),
+            **{name: None if math.isnan(value) else round(value, 4) for name, value in found.items()},
             "real": share(labels == 0),
             "generated": share(labels == 1),
             "all": share(np.ones(len(labels), bool)),
