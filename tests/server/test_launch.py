@@ -230,6 +230,16 @@ def test_child_is_ended_too(contract_model, tmp_path, number):
     assert not _is_running(child)
 
 
+def test_a_signal_amid_the_evaluation_of_a_text_ends_well_too():
+    """FastAPI evaluates annotations, and dataclasses execute texts: there, Python remembers a KeyboardInterrupt."""
+    code = (
+        "import os, signal; from deepfake_tf.server.signals import interrupted_by_signals\n"
+        "with interrupted_by_signals(): eval('[os.kill(os.getpid(), signal.SIGTERM), *range(10**8)]')"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "stopped\n")
+
+
 def test_port_0_is_a_free_one_for_a_child_too(contract_model, tmp_path):
     """To tensorflow_model_server a REST port of 0 means none, and it would be waited for in vain."""
     environment = write_fake_model_server(tmp_path, STATUS_SERVER)
