@@ -31,6 +31,8 @@ LIGHT_VARIANTS = "saved_model/figures/litert.json"  # written by `benchmark --li
 PAGE_SPEED = "saved_model/figures/page.json"  # written by `benchmark --page`
 PHOTOGRAPH = "saved_model/photograph/detector.json"  # written by `deepfake-tf export`
 TEACHER = "saved_model/cifake_vit/metrics.json"  # written by `deepfake-tf evaluate`
+TEACHER_CLASSES = "saved_model/cifake_vit/groups.json"  # written by the same with `--groups`
+TEACHER_ROBUSTNESS = "saved_model/cifake_vit/robustness.json"  # written by `deepfake-tf robustness`
 ROBUSTNESS = "saved_model/figures/robustness.json"  # written by `deepfake-tf robustness`
 WATERMARK = "docs/watermark.json"  # written by `python -m tests.provenance.measure_watermark`
 LOAD_TEST = "serving/capacity/measured.json"  # written by `serving/capacity/load_test.py`
@@ -47,6 +49,7 @@ METRIC_TITLES = {
     "mean_probability": "mean P(FAKE), where 50 % is true",
     "brier": "Brier score",
 }
+CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()  # CIFAR-10's, as CIFAKE numbers them
 NOT_PERCENT = ("roc_auc", "average_precision", "brier")  # the others are shares of the images
 
 ENDS = ("value", "low", "high")  # of a measured figure: the median and its quartiles
@@ -105,6 +108,38 @@ def teacher() -> str:
         for name, title in names.items()
     ]
     return _table((f"on {measured['n']:,} validation images", "figure", "95 % interval"), rows)
+
+
+def teacher_classes() -> str:
+    """The teacher by CIFAR-10's class, the hardest first."""
+    rows = sorted(_read(TEACHER_CLASSES), key=lambda row: row["accuracy"])
+    number = lambda row: 1 if row["group"] == "(none)" else int(row["group"])
+    return _table(
+        ("class", "images", "accuracy", "95 % interval"),
+        [
+            (CLASSES[number(row) - 1], f"{row['images']:,}", _figure(row["accuracy"], True), _interval(row, True))
+            for row in rows
+        ],
+    )
+
+
+def teacher_robustness() -> str:
+    """The teacher under each change, beside the model that ships."""
+    rows, shipped = (_read(file)["conditions"] for file in (TEACHER_ROBUSTNESS, ROBUSTNESS))
+    return _table(
+        ("change", "teacher", "drop in points", "the model that ships", "drop in points"),
+        [
+            (
+                row["condition"],
+                *(
+                    text
+                    for found in (row, other)
+                    for text in (_share(found["accuracy"]), f"{found['drop_points'] + 0.0:.1f}")
+                ),
+            )
+            for row, other in zip(rows, shipped, strict=True)
+        ],
+    )
 
 
 def decision() -> str:
@@ -382,6 +417,8 @@ FIGURES: dict[str, Callable[[], str]] = {
     "photograph-kinds": photograph_kinds,
     "photograph-robustness": photograph_robustness,
     "teacher": teacher,
+    "teacher-classes": teacher_classes,
+    "teacher-robustness": teacher_robustness,
     "photograph-speed": photograph_speed,
     "page-speed": page_speed,
     "network-speed": network_speed,

@@ -83,7 +83,7 @@ def build_vit_b16(
         dtype: str or None. Keras dtype policy of the dense layers and the attention; None takes the global one.
             The residual stream and the layer norms stay float32, since the stream holds a few very large values.
         adapter_rank: int. Above 0, the dense layers are frozen, and to each is added a trainable product of two
-            matrices of this rank, which gives 0 at first: LoRA, https://arxiv.org/abs/2106.09685.
+            matrices of this rank, and a bias, which give 0 at first: LoRA, https://arxiv.org/abs/2106.09685.
 
     Returns:
         A `keras.Model`, uint8 or float32 [N, image_size, image_size, 3] in 0..255 -> a dict:
@@ -139,7 +139,7 @@ def _dense(x, units: int, name: str, dtype: str | None, adapter_rank: int, activ
         return keras.layers.Dense(units, name=name, activation=activation, dtype=dtype)(x)
     down = keras.initializers.RandomNormal(stddev=x.shape[-1] ** -0.5)
     low = keras.layers.Dense(adapter_rank, use_bias=False, kernel_initializer=down, name=f"{name}_down", dtype=dtype)
-    up = keras.layers.Dense(units, use_bias=False, kernel_initializer="zeros", name=f"{name}_up", dtype=dtype)
+    up = keras.layers.Dense(units, kernel_initializer="zeros", name=f"{name}_up", dtype=dtype)
     frozen = keras.layers.Dense(units, name=name, dtype=dtype, trainable=False)
     adapted = keras.layers.Add(name=f"{name}_adapted", dtype=dtype)([frozen(x), up(low(x))])
     return activation(adapted) if activation else adapted
