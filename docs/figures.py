@@ -49,7 +49,7 @@ METRIC_TITLES = {
     "mean_probability": "mean P(FAKE), where 50 % is true",
     "brier": "Brier score",
 }
-CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()  # CIFAR-10's, as CIFAKE numbers them
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")  # as in CIFAKE
 NOT_PERCENT = ("roc_auc", "average_precision", "brier")  # the others are shares of the images
 
 ENDS = ("value", "low", "high")  # of a measured figure: the median and its quartiles
@@ -126,19 +126,10 @@ def teacher_classes() -> str:
 def teacher_robustness() -> str:
     """The teacher under each change, beside the model that ships."""
     rows, shipped = (_read(file)["conditions"] for file in (TEACHER_ROBUSTNESS, ROBUSTNESS))
+    cells = lambda row: (_share(row["accuracy"]), f"{row['drop_points']:.1f}")
     return _table(
         ("change", "teacher", "drop in points", "the model that ships", "drop in points"),
-        [
-            (
-                row["condition"],
-                *(
-                    text
-                    for found in (row, other)
-                    for text in (_share(found["accuracy"]), f"{found['drop_points'] + 0.0:.1f}")
-                ),
-            )
-            for row, other in zip(rows, shipped, strict=True)
-        ],
+        [(row["condition"], *cells(row), *cells(other)) for row, other in zip(rows, shipped, strict=True)],
     )
 
 
