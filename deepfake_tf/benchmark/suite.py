@@ -55,7 +55,7 @@ def run_benchmark(model: str | None = None, with_peers: bool = False, quick: boo
     side = card.get("input", {}).get("network_side", IMAGE_SIZE)
     settings = {"model": card.get("model", "resnet18"), "image_size": side, "batch_size": 2 if quick else 32}
     rows += training.measure_training(settings, rounds, with_peers)
-    return Report(machine, str(model_dir), rows, notes)
+    return Report(machine, str(model or "the model that ships"), rows, notes)
 
 
 def describe_machine() -> dict[str, str | int | float]:

@@ -108,7 +108,7 @@ def _begin(run_dir: Path, stages: tuple[TrainingConfig, ...], options: argparse.
     from deepfake_tf.training.loop import check_start, train
     from deepfake_tf.training.stages import train_stages
 
-    check_start(options.strategy, stages[0].weights)
+    check_start(options.strategy, stages[0])
     source = data_given(options)
     examples = source.load()
     fetch_weights(stages[0].weights, stages[0].model)

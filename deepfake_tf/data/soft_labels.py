@@ -14,7 +14,7 @@ import numpy as np
 from deepfake_tf.data.examples import Examples
 from deepfake_tf.text import as_utf8, plural, printable
 
-HEADER = ["name", "label", "probability"]  # as `evaluation.report` writes it
+PREDICTIONS_HEADER = ("name", "label", "probability")  # of `predictions.csv`
 
 
 def read_soft_labels(file: str | Path, examples: Examples, weight: float) -> np.ndarray:
@@ -32,25 +32,27 @@ def read_soft_labels(file: str | Path, examples: Examples, weight: float) -> np.
         FileNotFoundError: no such file.
         ValueError: another header, no probability in a row, or images without a row.
     """
+    check_soft_labels(file)
     file = Path(file)
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"--soft-labels must be a predictions.csv of deepfake-tf evaluate --split all. Received: {str(file)!r}"
-        )
     probabilities: dict[str, float] = {}
     with file.open(newline="", encoding="utf-8") as stream:
         reader = csv.reader(stream)
-        if (header := next(reader, [])) != HEADER:
-            raise ValueError(f"{file}: expected the header {','.join(HEADER)}. Received: {','.join(header)!r}")
-        for row in reader:
-            try:
-                name, _, text = row
-                probability = float(text)
-            except ValueError:
-                probability = np.nan
-            if not 0 <= probability <= 1:
-                raise ValueError(f"{file}, line {reader.line_num}: no probability from 0 to 1. Received: {row}")
-            probabilities[name] = probability
+        try:
+            header, *rows = [*reader] or [[]]
+        except csv.Error as error:
+            raise ValueError(f"{file} is no CSV file that can be read: {error}") from error
+    if tuple(header) != PREDICTIONS_HEADER:
+        expected = ",".join(PREDICTIONS_HEADER)
+        raise ValueError(f"{file}: expected the header {expected}. Received: {','.join(header)!r}")
+    for row in rows:
+        try:
+            name, _, text = row
+            probability = float(text)
+        except ValueError:
+            probability = np.nan
+        if not 0 <= probability <= 1:
+            raise ValueError(f"{file}: a row needs a name, a label and a probability from 0 to 1. Received: {row}")
+        probabilities[name] = probability
     missing = [name for name in examples.names if as_utf8(name) not in probabilities]
     if missing:
         raise ValueError(
@@ -59,3 +61,14 @@ def read_soft_labels(file: str | Path, examples: Examples, weight: float) -> np.
         )
     soft = np.array([probabilities[as_utf8(name)] for name in examples.names])
     return ((1 - weight) * examples.labels + weight * soft).astype(np.float32)
+
+
+def check_soft_labels(file: str | Path) -> None:
+    """
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    if not Path(file).is_file():
+        raise FileNotFoundError(
+            f"--soft-labels must be a predictions.csv of deepfake-tf evaluate --split all. Received: {str(file)!r}"
+        )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from deepfake_tf.contract import LABEL_NAMES
+from deepfake_tf.data.soft_labels import PREDICTIONS_HEADER
 from deepfake_tf.evaluation.figures import plot_report
 from deepfake_tf.evaluation.metrics import check_predictions, compute_metrics
 from deepfake_tf.text import as_utf8, format_csv, json_text, plural
@@ -55,7 +56,7 @@ def write_report(
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     rows = zip(map(as_utf8, names), [LABEL_NAMES[label] for label in labels], probabilities.tolist())
-    write_whole(output_dir / "predictions.csv", format_csv([("name", "label", "probability"), *rows]))
+    write_whole(output_dir / "predictions.csv", format_csv([PREDICTIONS_HEADER, *rows]))
     plot_report(output_dir, labels, probabilities, metrics)
     write_whole(output_dir / "metrics.json", json_text(report, indent=2) + "\n")
     return report

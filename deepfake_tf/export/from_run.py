@@ -99,11 +99,12 @@ def export_run(
         exact = _run_network(freeze(with_features(model)), validation_images, "measuring in float32")
         card["against_float32"] = _compare(labels, logits, exact["logits"], calibration)
     export_savedmodel(model, calibration, domain, card, output, _warmup_images(validation), precision)
+    exported = exported_of(model, domain)  # in float32, of which the light files are made
     if is_version(output):
-        write_light_model(exported_of(model, domain), calibration, card, Path(output).parent)
+        write_light_model(exported, calibration, card, Path(output).parent)
     if litert is not None:
         representative = sample_images.take(_spread(len(sample_images)))
-        export_litert(exported_of(model, domain), calibration, card, square_pixels(representative), litert)
+        export_litert(exported, calibration, card, square_pixels(representative), litert)
     return card
 
 

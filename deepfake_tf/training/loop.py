@@ -26,7 +26,7 @@ import numpy as np
 
 from deepfake_tf.contract import FAKE, REAL
 from deepfake_tf.data.examples import Examples, split_validation
-from deepfake_tf.data.soft_labels import read_soft_labels
+from deepfake_tf.data.soft_labels import check_soft_labels, read_soft_labels
 from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.networks import build_model
 from deepfake_tf.networks.pretrained import check_weights, load_pretrained
@@ -158,19 +158,21 @@ def train(
     return run_dir / "best.weights.h5"
 
 
-def check_start(strategy: str, weights: str) -> None:
+def check_start(strategy: str, config: TrainingConfig) -> None:
     """Whether a training can start here; before its data are read.
 
     Args:
         strategy: str, as for `train`.
-        weights: str. `TrainingConfig.weights`.
+        config: TrainingConfig. Of the first stage.
 
     Raises:
         ValueError, FileNotFoundError: each says what was received and what to do.
     """
     distribution.check_strategy(strategy)
     _data_module()
-    check_weights(weights)
+    check_weights(config.weights)
+    if config.soft_labels:
+        check_soft_labels(config.soft_labels)
 
 
 def _data_module():

@@ -30,9 +30,10 @@ def test_the_report_of_evaluate_is_read(examples, tmp_path, weight, expected):
     [
         ("path,label\n", "expected the header name,label,probability. Received: 'path,label'"),
         ("", "expected the header"),
-        ("name,label,probability\na.png,REAL,1.5\n", "line 2: no probability from 0 to 1"),
-        ("name,label,probability\na.png,REAL,nan\n", "line 2: no probability"),
-        ("name,label,probability\na.png,REAL\n", "line 2: no probability"),
+        ("name,label,probability\na.png,REAL,1.5\n", "probability from 0 to 1. Received: \\['a.png', 'REAL', '1.5'\\]"),
+        ("name,label,probability\na.png,REAL,nan\n", "a probability from 0 to 1"),
+        ("name,label,probability\na.png,REAL\n", "a probability from 0 to 1"),
+        ("name,label,probability\n" + "a" * 200_000, "no CSV file that can be read: field larger"),
         ("name,label,probability\na.png,REAL,0.5\n", "no row for 2 training images, such as b, "),
     ],
 )
