@@ -12,6 +12,11 @@ def shipped_folder() -> Path:
     return _find("saved_model")
 
 
+def shipped_backbone() -> Path:
+    """The first ten blocks of CLIP's ViT-B/16, in the photograph detector; see `networks.clip_weights`."""
+    return shipped_folder() / "photograph" / "backbone.tflite"
+
+
 def page_file() -> Path:
     """The script of the web page; the modules that it imports lie beside it."""
     return _find("streamlit_app") / "app.py"

@@ -20,7 +20,7 @@ from deepfake_tf.benchmark.suite import describe_machine
 from deepfake_tf.detectors.photograph.views import VIEW_SIZE
 from deepfake_tf.engines.detector import Detector
 from deepfake_tf.export.photograph_bundle import BACKBONE
-from deepfake_tf.export.photograph_litert import read_arrays
+from deepfake_tf.networks.clip_weights import read_backbone
 from deepfake_tf.shipped import shipped_folder
 
 ONE, MANY, NETWORK, START = (
@@ -67,7 +67,7 @@ def measure_photographs(bundle: str | Path | None = None, with_peers: bool = Fal
         if _installed("torch", notes):
             from deepfake_tf.benchmark.torch_vit import vit_in_torch
 
-            run = vit_in_torch(read_arrays(bundle / BACKBONE))
+            run = vit_in_torch(read_backbone(bundle / BACKBONE))
             views = np.random.default_rng(0).integers(0, 256, (BATCH, VIEW_SIZE, VIEW_SIZE, 3), np.uint8)
             network["PyTorch bfloat16"] = lambda: run(views)
     rows: list[Row] = []

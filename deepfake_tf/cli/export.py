@@ -30,7 +30,9 @@ def add(commands: Commands) -> None:
         "--precision", choices=("float32", "bfloat16"), help="of the network; default: float32, of photographs bfloat16"
     )
     command.add_argument(
-        "--weights", metavar="FILE", help="of a photograph run: CLIP's int8 .npz; default: the backbone in --output"
+        "--weights",
+        metavar="FILE",
+        help="photograph run: CLIP's in int8, .npz or .tflite; default: the backbone in --output or the shipped one",
     )
     add_data_options(command, required=False)
 
@@ -72,9 +74,13 @@ def _export_photograph(run_dir: Path, options: argparse.Namespace) -> int:
     if not options.output:
         raise ValueError("--output DIR is needed: the folder of the bundle, such as saved_model/photograph")
     check_folder(options.output)
-    from deepfake_tf.export.photograph_bundle import read_training, write_photograph_bundle
+    from deepfake_tf.export.photograph_bundle import BACKBONE, read_training, write_photograph_bundle
+    from deepfake_tf.shipped import shipped_backbone
 
-    bundle = write_photograph_bundle(options.weights, *read_training(run_dir), options.output)
+    weights = options.weights
+    if not weights and not Path(options.output, BACKBONE).is_file():
+        weights = shipped_backbone()
+    bundle = write_photograph_bundle(weights, *read_training(run_dir), options.output)
     print(f"exported {bundle}; its SavedModel: deepfake-tf export {bundle} --output {bundle}/1")
     return EXIT_OK
 

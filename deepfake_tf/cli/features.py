@@ -6,6 +6,7 @@ import argparse
 
 from deepfake_tf.cli.command import Commands, add_command
 from deepfake_tf.cli.exit_codes import EXIT_OK
+from deepfake_tf.shipped import shipped_backbone
 from deepfake_tf.writing import check_folder
 
 
@@ -20,9 +21,9 @@ def add(commands: Commands) -> None:
     )
     command.add_argument(
         "--weights",
-        required=True,
         metavar="FILE",
-        help="CLIP ViT-B/16's: model.safetensors of Hugging Face's openai/clip-vit-base-patch16, or an .npz",
+        help="CLIP ViT-B/16's: model.safetensors of Hugging Face's openai/clip-vit-base-patch16, an .npz, or a "
+        "backbone.tflite; default: the one that ships",
     )
     command.add_argument("--output", required=True, metavar="DIR", help="the cache; a run that was cut goes on there")
     command.add_argument("--copies", type=int, default=1, metavar="N", help="random views an image; default: 1")
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     check_folder(options.output)
     from deepfake_tf.training.photograph.features import extract, load_features
 
-    extract(options.data, options.output, options.weights, options.copies)
+    extract(options.data, options.output, options.weights or shipped_backbone(), options.copies)
     features = load_features(options.output)
     for error in features.errors:
         print(f"left out: {error}")

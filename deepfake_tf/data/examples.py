@@ -101,8 +101,8 @@ def select_split(images: DecodedImages, split: str, fraction: float, split_seed:
 
     Args:
         images: DecodedImages. The data that a run was or would be trained on.
-        split: str. "validation": what training with this fraction and split seed holds out; "test": what the
-            source marks so.
+        split: str. "validation": what training with this fraction and split seed holds out; "training": what it
+            learns from; "test": what the source marks so.
         fraction: float, 0..1. `TrainingConfig.validation_fraction`.
         split_seed: int. `TrainingConfig.split_seed`.
 
@@ -112,12 +112,13 @@ def select_split(images: DecodedImages, split: str, fraction: float, split_seed:
     is_test = np.array([name == "test" for name in images.examples.splits], bool)
     if split == "test":
         selected = np.flatnonzero(is_test)
-    elif split == "validation":
+    elif split in ("training", "validation"):
         rest = np.flatnonzero(~is_test)
         digests = [images.digests[position] for position in rest]
-        selected = rest[split_validation(images.examples.labels[rest], digests, fraction, split_seed)[1]]
+        training, validation = split_validation(images.examples.labels[rest], digests, fraction, split_seed)
+        selected = rest[training if split == "training" else validation]
     else:
-        raise ValueError(f"split must be validation or test. Received: split={split!r}")
+        raise ValueError(f"split must be training, validation or test. Received: split={split!r}")
     if not len(selected):
         raise ValueError(
             f"The data hold no {split} images: {plural(len(images), 'image')}, marked test: {is_test.sum():,}."

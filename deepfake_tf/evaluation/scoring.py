@@ -15,6 +15,7 @@ import numpy as np
 
 from deepfake_tf.contract import Rows
 from deepfake_tf.progress import progress_bar
+from deepfake_tf.training.run_directory import CONFIG_FILE, WEIGHTS_FILES, load_network
 
 if TYPE_CHECKING:
     from deepfake_tf.data.pipeline import DecodedImages
@@ -92,8 +93,8 @@ def check_model(model_path: str | Path) -> None:
         ValueError: as `load_scorer`.
     """
     path = Path(model_path)
-    kinds = (("saved_model.pb",), ("config.json", "best.weights.h5"))
-    if not any(all((path / file).is_file() for file in kind) for kind in kinds):
+    is_run = (path / CONFIG_FILE).is_file() and any((path / file).is_file() for file in WEIGHTS_FILES)
+    if not is_run and not (path / "saved_model.pb").is_file():
         raise ValueError(
             f"Not a model: a run directory holds config.json and best.weights.h5, a SavedModel holds saved_model.pb. "
             f"Received: {model_path}, {'which holds neither' if path.is_dir() else 'which is no folder'}."
@@ -143,13 +144,9 @@ def _run_scorer(run_dir: Path) -> Scorer:
         raise ValueError(f"Scoring needs TensorFlow: unset KERAS_BACKEND. Received: {keras.backend.backend()}")
     import tensorflow as tf
 
-    from deepfake_tf.detectors.cifake.config import TrainingConfig
-    from deepfake_tf.networks import build_model
     from deepfake_tf.reading import tensorflow_reader
 
-    config = TrainingConfig.from_file(run_dir / "config.json")
-    model = build_model(config.model, config.image_size)
-    model.load_weights(run_dir / "best.weights.h5")
+    config, model = load_network(run_dir)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
     def run(pixels):

@@ -30,7 +30,7 @@ def fold_batch_norm(model: keras.Model, precision: str = "float32") -> keras.Mod
         A keras.Model with the same inputs, outputs and layer names. `model` itself where there is nothing to do.
 
     Raises:
-        ValueError: `precision` is unknown.
+        ValueError: `precision` is unknown, or none of this network.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}. Received: precision={precision!r}")
@@ -40,6 +40,8 @@ def fold_batch_norm(model: keras.Model, precision: str = "float32") -> keras.Mod
     if not folded and precision == "float32" and all(copies[id(inner)] is inner for inner in nested):
         return model
     names = [layer.name for layer in model.layers]
+    if precision == "bfloat16" and FEATURES_LAYER not in names:
+        raise ValueError(f"A network with {model.name} is exported in float32 alone. Received: precision={precision!r}")
     narrow = set(names[: names.index(FEATURES_LAYER)]) if precision == "bfloat16" else set()
 
     def clone(layer):

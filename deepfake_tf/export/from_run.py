@@ -30,10 +30,10 @@ from deepfake_tf.evaluation.scoring import score_batches
 from deepfake_tf.export.folding import fold_batch_norm
 from deepfake_tf.export.litert import export_litert, square_pixels, write_light_model
 from deepfake_tf.export.savedmodel import export_savedmodel, exported_of, freeze, read_exported, write_savedmodel
-from deepfake_tf.networks import build_model, flip_averaged, with_features
+from deepfake_tf.networks import flip_averaged, with_features
 from deepfake_tf.text import plural, printable
 from deepfake_tf.training.averaging import AVERAGE_FILE
-from deepfake_tf.training.run_directory import read_names
+from deepfake_tf.training.run_directory import SPLIT_FILES, load_network, read_names
 
 DOMAIN_TRAINING_IMAGES = 5_000  # of the training split, for the class means and the covariance
 REPRESENTATIVE_IMAGES = 200  # of those, for the ranges of full-integer int8
@@ -68,14 +68,13 @@ def export_run(
         The model card.
 
     Raises:
-        ValueError: the run's files are not in `examples`, its image size does not divide 224, its network is
-            none that ships, or `precision` is unknown.
+        ValueError: the run's files are not in `examples`, or `precision` is unknown or none of its network.
     """
     run_dir = Path(run_dir)
-    config = TrainingConfig.from_file(run_dir / "config.json")
-    model = _load_to_ship(run_dir, config, flip_averaging)
+    config, model = load_network(run_dir)
+    model = _to_ship(model, flip_averaging)
     network = freeze(with_features(model), precision)
-    training, validation = read_split(run_dir, examples)
+    training, validation = read_split(run_dir, examples, config)
     sample_images = _sample(training, config.seed)
     validation_images = DecodedImages(validation, IMAGE_SIZE, "reading validation images")
     on_sample = _run_network(network, sample_images, "measuring training images")
@@ -108,12 +107,8 @@ def export_run(
     return card
 
 
-def _load_to_ship(run_dir: Path, config: TrainingConfig, flip_averaging: bool) -> keras.Model:
-    """The run's best weights as they ship. Nothing changes them afterwards, so the card describes what ships."""
-    if config.model == "cifake_vit":
-        raise ValueError("A cifake_vit is a teacher: `evaluate` takes its run, `export` does not")
-    model = build_model(config.model, config.image_size)
-    model.load_weights(run_dir / "best.weights.h5")
+def _to_ship(model: keras.Model, flip_averaging: bool) -> keras.Model:
+    """The network as it ships. Nothing changes its weights afterwards, so the card describes what ships."""
     model = fold_batch_norm(model)  # before rounding, which it would undo
     _round_kernels(model)
     return flip_averaged(model) if flip_averaging else model
@@ -194,11 +189,16 @@ def _spread(count: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(REPRESENTATIVE_IMAGES, count)).astype(int)
 
 
-def read_split(run_dir: Path, examples: Examples) -> tuple[Examples, Examples]:
-    """The training and the validation images of a run, as its file lists name them."""
+def read_split(run_dir: Path, examples: Examples, config: TrainingConfig) -> tuple[Examples, Examples]:
+    """The training and the validation images of a run, as its file lists name them, or else its configuration."""
+    if not (run_dir / SPLIT_FILES[0]).is_file():
+        images = DecodedImages(examples, description="reading images")
+        split = config.validation_fraction, config.split_seed
+        training, validation = (select_split(images, part, *split).examples for part in ("training", "validation"))
+        return training, validation
     position = {printable(name): index for index, name in enumerate(examples.names)}
     parts = []
-    for file in ("train_files.txt", "validation_files.txt"):
+    for file in SPLIT_FILES:
         names = read_names(run_dir / file)
         if missing := [name for name in names if name not in position]:
             raise ValueError(
@@ -279,7 +279,7 @@ def _model_card(
         "labels": {name: label for label, name in enumerate(LABEL_NAMES)},
         "input": {
             "size": [IMAGE_SIZE, IMAGE_SIZE],
-            "network_side": config.image_size,  # below 224 the input is average-pooled to it
+            "network_side": config.image_size,  # to which the input is scaled; see `freeze`
             "resize": "antialiased bilinear, aspect ratio not kept",
             "mean": PIXEL_MEAN,
             "std": PIXEL_STD,

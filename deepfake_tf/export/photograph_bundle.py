@@ -22,7 +22,8 @@ from deepfake_tf.decision.verdict import Decision
 from deepfake_tf.detectors.bundle import DESCRIPTION, write_bundle
 from deepfake_tf.detectors.photograph import SPEC
 from deepfake_tf.engines.litert import LiteRTEngine
-from deepfake_tf.export.photograph_litert import backbone_flatbuffer, head_flatbuffer, read_arrays
+from deepfake_tf.export.photograph_litert import backbone_flatbuffer, head_flatbuffer
+from deepfake_tf.networks.clip_weights import read_backbone, read_clip_weights
 from deepfake_tf.networks.vit_b16_inference import first_blocks
 from deepfake_tf.training.photograph.training_run import TRAINED
 from deepfake_tf.writing import write_whole
@@ -44,8 +45,8 @@ def write_photograph_bundle(
     """Write the bundle's files; those of the same names are replaced.
 
     Args:
-        weights: str, Path or None. The network's, an `.npz` as `vit_b16.load_clip_weights` reads with int8 kernels;
-            the head says how many blocks are kept. None keeps the backbone that `output` has.
+        weights: str, Path or None. The network's, as of `clip_weights.read_clip_weights`, with int8 kernels; the head
+            says how many blocks are kept. None keeps the backbone that `output` has.
         head: arrays, see `export.photograph_head`.
         decision: Decision.
         card: JSON-able. The model card.
@@ -60,13 +61,12 @@ def write_photograph_bundle(
     """
     output = Path(output)
     if weights is not None:
-        with np.load(weights) as archive:
-            arrays = first_blocks(dict(archive), len(head["weight"]))
+        arrays = first_blocks(read_clip_weights(weights), len(head["weight"]))
         backbone = backbone_flatbuffer(arrays)
-        _check_arrays(arrays, read_arrays(backbone))
+        _check_arrays(arrays, read_backbone(backbone))
     elif (output / BACKBONE).is_file():
         backbone = (output / BACKBONE).read_bytes()
-        arrays = read_arrays(backbone)
+        arrays = read_backbone(backbone)
     else:
         raise FileNotFoundError(f"{output} has no {BACKBONE} yet: give the network's weights with the first head")
     light = {BACKBONE: backbone, HEAD: head_flatbuffer(head, decision, arrays)}

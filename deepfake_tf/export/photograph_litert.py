@@ -1,20 +1,18 @@
 """The photograph detector's network as `.tflite` files: the backbone, which stays, and a head, which changes.
 
 The backbone holds the int8 kernels exactly as they were given, with a scale for each output channel, under the names
-of the `.npz` that they came from: it is the one copy of the weights, and `read_arrays` gives them back bit by bit.
-Its activations are float32. XNNPACK, which LiteRT runs it by, takes those of a dense layer to eight bits with a scale
-for each token; the attention stays in float.
+of the `.npz` that they came from: it is the one copy of the weights, and `clip_weights.read_backbone` gives them back
+bit by bit. Its activations are float32. XNNPACK, which LiteRT runs it by, takes those of a dense layer to eight bits
+with a scale for each token; the attention stays in float.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import flatbuffers
 import numpy as np
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tensorflow.lite.python import schema_py_generated as schema
 
 from deepfake_tf.decision.verdict import Decision
@@ -30,7 +28,7 @@ def backbone_flatbuffer(arrays: Mapping[str, np.ndarray]) -> bytes:
     """A `.tflite`, uint8 [1, S, S, 3] -> the features of `compute_features`, N = 1.
 
     Args:
-        arrays: as in the `.npz` that `vit_b16.load_clip_weights` reads; all blocks are built, see `first_blocks`.
+        arrays: as in the `.npz` that `clip_weights.read_clip_weights` reads; all blocks are built, see `first_blocks`.
             The dense kernels are int8 with a scale for each output channel.
 
     Raises:
@@ -61,36 +59,13 @@ def backbone_flatbuffer(arrays: Mapping[str, np.ndarray]) -> bytes:
     return finish(model, FEATURES)
 
 
-def read_arrays(backbone: str | Path | bytes) -> dict[str, np.ndarray]:
-    """The arrays that `backbone_flatbuffer` was given, from the file or its bytes, by LiteRT.
-
-    Raises:
-        ValueError: the file is no LiteRT model.
-    """
-    content = backbone if isinstance(backbone, bytes) else Path(backbone).read_bytes()
-    interpreter = Interpreter(
-        model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    )
-    arrays = {}
-    for tensor in interpreter.get_tensor_details():
-        name = tensor["name"]
-        if name == "patch_embedding":
-            arrays[name] = interpreter.get_tensor(tensor["index"]).transpose(0, 3, 1, 2)
-        elif tensor["dtype"] == np.int8:
-            arrays[name] = interpreter.get_tensor(tensor["index"]).T
-            arrays[name.replace("weight", "scale")] = tensor["quantization_parameters"]["scales"]
-        elif name.endswith(("embedding", ".weight", ".bias")):
-            arrays[name] = interpreter.get_tensor(tensor["index"])
-    return arrays
-
-
 def head_flatbuffer(head: Mapping[str, np.ndarray], decision: Decision, arrays: Mapping[str, np.ndarray]) -> bytes:
     """A `.tflite`, the features of `backbone_flatbuffer` -> `probability`, `logit`, `distance` and `heatmap`, N = 1.
 
     Args:
         head: arrays, see `export.photograph_head`.
         decision: Decision.
-        arrays: of the backbone, of `read_arrays`.
+        arrays: of the backbone, of `read_backbone`.
     """
     blocks, patches = count_blocks(arrays), len(arrays["position_embedding"]) - 1
     towards = directions(head, arrays)

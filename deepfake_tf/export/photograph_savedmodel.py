@@ -17,8 +17,8 @@ from deepfake_tf.detectors.bundle import read_bundle
 from deepfake_tf.detectors.photograph import SPEC
 from deepfake_tf.export.photograph_bundle import BACKBONE, HEAD_ARRAYS
 from deepfake_tf.export.photograph_head import directions, head_outputs
-from deepfake_tf.export.photograph_litert import read_arrays
 from deepfake_tf.export.scoring_module import ScoringModule, checked_output
+from deepfake_tf.networks.clip_weights import read_backbone
 from deepfake_tf.networks.vit_b16_inference import compute_features, dense_layer_names
 
 PRECISIONS = ("float32", "bfloat16")
@@ -51,7 +51,7 @@ def export_photograph_savedmodel(
         raise FileNotFoundError(f"A bundle of the photograph detector holds {HEAD_ARRAYS}. Received: {str(folder)!r}")
     with np.load(folder / HEAD_ARRAYS) as archive:
         head = dict(archive)
-    module = PhotographModule(read_arrays(folder / BACKBONE), head, read.decision, precision)
+    module = PhotographModule(read_backbone(folder / BACKBONE), head, read.decision, precision)
     card = {"detector": SPEC.name, **read.card, **read.decision.to_description(), "precision": precision}
     return module.save(output, card, warmup_images)
 

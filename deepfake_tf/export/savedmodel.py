@@ -40,7 +40,7 @@ def export_savedmodel(
     """Write a SavedModel with the signatures `serving_default`, `explain` and `from_pixels`.
 
     Args:
-        model: keras.Model of `build_model`; its input side is 224 px or divides it (see `freeze`).
+        model: keras.Model of `build_model`.
         calibration: Calibration.
         domain: Domain.
         card: JSON-able dict. Becomes the asset `model_card.json`.
@@ -52,8 +52,7 @@ def export_savedmodel(
         The path written. It appears whole or not at all.
 
     Raises:
-        ValueError: `output` exists and is no SavedModel, the network's side does not divide 224, or `precision`
-            is unknown.
+        ValueError: `output` exists and is no SavedModel, or `precision` is unknown or none of this network.
     """
     return write_savedmodel(exported_of(model, domain, precision), calibration, card, output, warmup_images)
 
@@ -150,31 +149,30 @@ class DetectorModule(ScoringModule):
 def freeze(model: keras.Model, precision: str = "float32"):
     """A function with batch norm folded and the weights as constants: float32 [N, 224, 224, 3] in -1..1 -> outputs.
 
-    A network trained on smaller squares reads the 224 px input through an average pooling, at the
-    resolution that it knows: run on four times as many pixels it would be close to guessing.
+    A network trained on smaller squares reads the 224 px input at the resolution that it knows: run on four times as
+    many pixels it would be close to guessing. Where its side divides 224 they are averaged, else interpolated, which
+    loses nothing of images of 16 to 64 pixels, enlarged as they are.
 
     Args:
         model: keras.Model of `with_features`.
         precision: "float32" or "bfloat16"; see `fold_batch_norm`. What comes out is float32.
 
     Raises:
-        ValueError: the side of the network's input does not divide 224, or `precision` is unknown.
+        ValueError: `precision` is unknown, or none of this network.
     """
     side = model.input_shape[1]
-    if IMAGE_SIZE % side:
-        raise ValueError(
-            f"Only a network trained at {IMAGE_SIZE} px, or at a side that divides it (112, 56, 32), can be "
-            f"exported. Received: image_size={side}. Train on with --weights RUN_DIR/best.weights.h5 --image-size 112"
-        )
-    factor = IMAGE_SIZE // side
+    factor, rest = divmod(IMAGE_SIZE, side)
     spec = tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE, 3], tf.float32)
     names = sorted(model.output)
     folded = fold_batch_norm(model, precision)
 
     @tf.function
     def run(images):
-        pooled = tf.nn.avg_pool2d(images, factor, factor, "VALID") if factor > 1 else images
-        outputs = folded(pooled, training=False)
+        if rest:
+            images = tf.image.resize(images, (side, side))
+        elif factor > 1:
+            images = tf.nn.avg_pool2d(images, factor, factor, "VALID")
+        outputs = folded(images, training=False)
         return [outputs[name] for name in names]
 
     frozen = convert_variables_to_constants_v2(run.get_concrete_function(spec))

@@ -13,8 +13,9 @@ import keras
 import numpy as np
 
 from deepfake_tf.detectors.cifake import PIXEL_MEAN, PIXEL_STD
+from deepfake_tf.networks.cifake_vit import TEACHER, load_teacher
+from deepfake_tf.networks.clip_weights import load_clip_weights
 from deepfake_tf.networks.resnet18 import BATCH_NORM_EPSILON
-from deepfake_tf.networks.vit_b16 import load_clip_weights
 
 RESNET18_URL = "https://huggingface.co/timm/resnet18.tv_in1k/resolve/main/model.safetensors"
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # RGB, of x / 255
@@ -30,7 +31,7 @@ def load_pretrained(model: keras.Model, weights: str, calibration_images: np.nda
             else a file: `.weights.h5` of an earlier run, `.safetensors` or `.npz` in torchvision's
             names and layout, where batch norm may be folded into the convolutions; the folder of an
             exported ResNet-18 SavedModel, such as the shipped one; or, for cifake_vit, a file of
-            `vit_b16.load_clip_weights`.
+            `clip_weights.read_clip_weights`, or a teacher.npz, such as the shipped one.
         calibration_images: float32 [N, H, W, 3], -1..1. A few hundred training images; needed only
             where batch norm has to be put back from folded weights.
 
@@ -49,12 +50,18 @@ def load_pretrained(model: keras.Model, weights: str, calibration_images: np.nda
                 model.get_layer(layer.name).set_weights(layer.get_weights())
         return "ImageNet weights of keras.applications; fresh: fc"
     if weights == "imagenet" and model.name == "cifake_vit":
-        raise ValueError("cifake_vit starts from CLIP ViT-B/16: give --weights FILE.npz or FILE.safetensors")
+        raise ValueError(
+            "cifake_vit starts from CLIP ViT-B/16: give --weights saved_model/photograph/backbone.tflite, or from the "
+            "teacher that ships: --weights saved_model/cifake_vit/teacher.npz"
+        )
     check_weights(weights)
     path = Path(_download_resnet18() if weights == "imagenet" else weights)
     exported = (path / "saved_model.pb").is_file()
     if path.name.endswith(".h5"):
         model.load_weights(path)
+        return f"weights of {path}"
+    if model.name == "cifake_vit" and path.name == TEACHER:
+        load_teacher(model, path)
         return f"weights of {path}"
     if model.name == "cifake_vit":
         load_clip_weights(model.get_layer("vit_b16"), path)

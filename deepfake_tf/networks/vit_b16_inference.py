@@ -50,8 +50,8 @@ def compute_features(
     """Run the network.
 
     Args:
-        arrays: name -> array or tensor, as in the `.npz` that `vit_b16.load_clip_weights` reads, without the kernels.
-            All blocks that they hold are computed.
+        arrays: name -> array or tensor, as of `clip_weights.read_clip_weights`, without the kernels. All blocks that
+            they hold are computed.
         pixels: uint8 [N, S, S, 3], RGB 0..255; N may be unknown, S belongs to the positions.
         dense: multiplies by the kernels, see `float_dense`.
         dtype: of the attention. The residual stream and the layer norms are float32.

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.networks import build_model
-from deepfake_tf.training.run_directory import check_new
+from deepfake_tf.training.run_directory import SPLIT_FILES, check_new
 from deepfake_tf.writing import whole_file, write_whole
 
 AVERAGE_FILE = "average.json"  # in RUN_DIR: of which runs, and how much of each
-_SPLIT_FILES = ("train_files.txt", "validation_files.txt")
 
 
 def average_runs(first: str | Path, second: str | Path, share: float, run_dir: str | Path) -> Path:
@@ -48,7 +47,7 @@ def average_runs(first: str | Path, second: str | Path, share: float, run_dir: s
     shapes = [(config.model, config.image_size) for config in configs]
     if shapes[0] != shapes[1]:
         raise ValueError(f"Only runs of one network and image size can be averaged. Received: {shapes[0]}, {shapes[1]}")
-    for file in _SPLIT_FILES:
+    for file in SPLIT_FILES:
         if (first / file).read_bytes() != (second / file).read_bytes():
             raise ValueError(f"The runs were trained on unlike splits: {first / file} and {second / file} differ.")
     model = build_model(*shapes[0])
@@ -58,7 +57,7 @@ def average_runs(first: str | Path, second: str | Path, share: float, run_dir: s
         arrays.append(model.get_weights())
     model.set_weights([(1 - share) * a + share * b for a, b in zip(*arrays)])
     run_dir.mkdir(parents=True, exist_ok=True)
-    for file in (*_SPLIT_FILES, "data.json"):
+    for file in (*SPLIT_FILES, "data.json"):
         if (second / file).is_file():
             shutil.copyfile(second / file, run_dir / file)
     shares = {str(first): round(1 - share, 6), str(second): share}

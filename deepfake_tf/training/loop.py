@@ -33,7 +33,14 @@ from deepfake_tf.networks.pretrained import check_weights, load_pretrained
 from deepfake_tf.text import plural, printable
 from deepfake_tf.training import distribution
 from deepfake_tf.training.callbacks import BestWeights, Checkpoint, History
-from deepfake_tf.training.run_directory import CONFIG_FILE, check_new, check_resumable, read_names, write_names
+from deepfake_tf.training.run_directory import (
+    CONFIG_FILE,
+    SPLIT_FILES,
+    check_new,
+    check_resumable,
+    read_names,
+    write_names,
+)
 from deepfake_tf.writing import write_whole
 
 if TYPE_CHECKING:
@@ -95,7 +102,7 @@ def train(
     )
     training, validation = images.take(train_indices), images.take(validation_indices)
     _check_classes(training, validation)
-    files = {"train_files.txt": training.examples.names, "validation_files.txt": validation.examples.names}
+    files = dict(zip(SPLIT_FILES, (training.examples.names, validation.examples.names)))
     if resume:
         _check_files(run_dir, files)
     targets = None

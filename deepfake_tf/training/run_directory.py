@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.text import printable
 from deepfake_tf.writing import check_folder, write_whole
 
+if TYPE_CHECKING:
+    import keras
+
 CONFIG_FILE = "config.json"  # of one training, or of a recipe's last stage
+WEIGHTS_FILES = ("best.weights.h5", "teacher.npz")  # of a training here; of the teacher that ships
+SPLIT_FILES = ("train_files.txt", "validation_files.txt")  # names of images, a line each
 RECIPE_FILE = "recipe.json"  # the stages' configurations of a recipe
 RUN_FILES = (CONFIG_FILE, RECIPE_FILE)
 
@@ -43,6 +50,18 @@ def check_resumable(run_dir: str | Path, files: Sequence[str] = RUN_FILES) -> No
             f"Nothing to resume: {Path(run_dir) / CONFIG_FILE} does not exist. Start without --resume."
         )
     check_folder(run_dir, "--run-dir")
+
+
+def load_network(run_dir: Path) -> tuple[TrainingConfig, keras.Model]:
+    """The configuration of a run, and its network with the best weights."""
+    from deepfake_tf.networks import build_model
+    from deepfake_tf.networks.pretrained import load_pretrained
+
+    config = TrainingConfig.from_file(run_dir / CONFIG_FILE)
+    model = build_model(config.model, config.image_size)
+    weights = next(run_dir / name for name in WEIGHTS_FILES if (run_dir / name).is_file())
+    load_pretrained(model, str(weights))
+    return config, model
 
 
 def write_names(file: Path, names: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from deepfake_tf.evaluation.scoring import load_scorer
 from deepfake_tf.export.savedmodel import export_savedmodel, freeze, read_exported, write_savedmodel
 from deepfake_tf.export.warmup import WARMUP_FILE
 from deepfake_tf.networks import build_model, with_features
+from deepfake_tf.reading import tensorflow_reader
 from deepfake_tf.server.served_model import ServedModel
 from tests.images import broken_images, encode, gif_bomb, good_images, photograph, png_that_claims
 
@@ -260,6 +261,13 @@ def test_a_network_trained_on_smaller_squares_reads_the_input_pooled():
     assert outputs["features"].shape == (2, 4, 4, 512)
 
 
-def test_a_network_of_another_size_is_refused():
-    with pytest.raises(ValueError, match="Received: image_size=64"):
-        freeze(with_features(build_model("resnet18", 64)))
+def test_a_network_of_a_side_that_does_not_divide_the_input_reads_it_interpolated():
+    """Of a small image, enlarged to 224, it sees what it would see of one enlarged to its own side."""
+    model = build_model("resnet18", 96)
+    pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8))
+    seen = [tensorflow_reader.normalise(tensorflow_reader.resize(pixels, side)) for side in (224, 96)]
+    inner = tf.image.resize(seen[0], (96, 96))
+    assert float(tf.reduce_mean(tf.abs(inner - seen[1]))) < 0.02  # of -1..1: rounding, and what lies between samples
+    outputs = freeze(with_features(model))(seen[0])
+    np.testing.assert_allclose(outputs["logit"], model(inner, training=False), atol=1e-4)
+    assert outputs["features"].shape == (2, 3, 3, 512)

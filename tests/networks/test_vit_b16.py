@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from deepfake_tf.networks.vit_b16 import build_vit_b16, interpolate_positions, load_clip_weights
+from deepfake_tf.networks.clip_weights import interpolate_positions, load_clip_weights
+from deepfake_tf.networks.vit_b16 import build_vit_b16
 from tests.networks import reference_vit_b16 as reference
 
 BLOCKS = 2
@@ -112,7 +113,7 @@ def test_unusable_weights(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent.npz"):
         load_clip_weights(model, tmp_path / "absent.npz")
     (tmp_path / "weights.h5").touch()
-    with pytest.raises(ValueError, match="npz or .safetensors"):
+    with pytest.raises(ValueError, match="npz, .safetensors or .tflite"):
         load_clip_weights(model, tmp_path / "weights.h5")
     np.savez(tmp_path / "other.npz", conv1=np.zeros(3))
     with pytest.raises(ValueError, match="lacks an array of CLIP ViT-B/16: patch_embedding"):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepfake_tf.networks.vit_b16 import interpolate_positions
+from deepfake_tf.networks.clip_weights import interpolate_positions
 from deepfake_tf.networks.vit_b16_inference import compute_features, first_blocks, float_dense
 from tests.networks import reference_vit_b16 as reference
 

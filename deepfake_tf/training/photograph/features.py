@@ -236,7 +236,8 @@ def load_features(cache: str | Path) -> Features:
 
 
 def _load_network(weights: str | Path, blocks: int, dtype: str):
-    from deepfake_tf.networks.vit_b16 import build_vit_b16, load_clip_weights  # imports Keras and its backend
+    from deepfake_tf.networks.clip_weights import load_clip_weights  # imports Keras and its backend
+    from deepfake_tf.networks.vit_b16 import build_vit_b16
 
     network = build_vit_b16(VIEW_SIZE, blocks, dtype)
     load_clip_weights(network, weights)
@@ -283,6 +284,8 @@ def _open_cache(cache: Path, images: Sequence[Photograph], made_with: dict[str, 
 
 def _sha256(path: Path) -> str:
     if not path.is_file():
-        raise FileNotFoundError(f"No such weights of CLIP ViT-B/16 (.npz or .safetensors). Received: {str(path)!r}")
+        raise FileNotFoundError(
+            f"No such weights of CLIP ViT-B/16 (.npz, .safetensors or .tflite). Received: {str(path)!r}"
+        )
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

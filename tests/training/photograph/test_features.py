@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from deepfake_tf.detectors.photograph.views import central_view
-from deepfake_tf.networks.vit_b16 import build_vit_b16, load_clip_weights
+from deepfake_tf.networks.clip_weights import load_clip_weights
+from deepfake_tf.networks.vit_b16 import build_vit_b16
 from deepfake_tf.training.photograph import features
 from deepfake_tf.training.photograph.features import extract, list_photographs, load_features
 from deepfake_tf.training.photograph.random_views import random_view
