@@ -7,6 +7,7 @@ import argparse
 from deepfake_tf.cli.command import Commands, add_command
 from deepfake_tf.cli.exit_codes import EXIT_OK
 from deepfake_tf.shipped import shipped_backbone
+from deepfake_tf.text import plural
 from deepfake_tf.writing import check_folder
 
 
@@ -39,5 +40,6 @@ def run(options: argparse.Namespace) -> int:
     features = load_features(options.output)
     for error in features.errors:
         print(f"left out: {error}")
-    print(f"features of {len(features.images)} images, {1 + options.copies} views each, in {options.output}")
+    views = plural(1 + options.copies, "view")
+    print(f"features of {plural(len(features.images), 'image')}, {views} each, in {options.output}")
     return EXIT_OK

@@ -2,14 +2,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from deepfake_tf.detectors.photograph.views import central_view
 from deepfake_tf.networks.clip_weights import load_clip_weights
 from deepfake_tf.networks.vit_b16 import build_vit_b16
+from deepfake_tf.shipped import shipped_backbone
 from deepfake_tf.training.photograph import features
 from deepfake_tf.training.photograph.features import extract, list_photographs, load_features
 from deepfake_tf.training.photograph.random_views import random_view
+from tests.cli.running import run
 from tests.networks import reference_vit_b16 as reference
 
 
@@ -115,3 +118,17 @@ def test_no_images(tmp_path):
         list_photographs(tmp_path)
     with pytest.raises(FileNotFoundError, match="No cache of features"):
         load_features(tmp_path / "cache")
+
+
+def test_without_weights_it_takes_the_backbone_that_ships(data, tmp_path):
+    """What a head is trained on is what the shipped detector sees, but for LiteRT's eight-bit activations."""
+    result = run("features", data, "--output", tmp_path / "cache", "--copies", "0")
+    assert result.returncode == 0, result.stderr
+    cached = load_features(tmp_path / "cache")
+    interpreter = Interpreter(str(shipped_backbone()))
+    interpreter.allocate_tensors()
+    for image, cls in zip(cached.images, cached.cls[0].astype(np.float64)):
+        view = central_view(np.asarray(Image.open(data / image.path).convert("RGB")))
+        seen = interpreter.get_signature_runner()(pixels=view[None])["cls"][0]
+        cosine = (seen * cls).sum(1) / np.linalg.norm(seen, axis=1) / np.linalg.norm(cls, axis=1)
+        assert cosine.min() > 0.98, cosine
