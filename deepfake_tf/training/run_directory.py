@@ -53,14 +53,22 @@ def check_resumable(run_dir: str | Path, files: Sequence[str] = RUN_FILES) -> No
 
 
 def load_network(run_dir: Path) -> tuple[TrainingConfig, keras.Model]:
-    """The configuration of a run, and its network with the best weights."""
+    """The configuration of a run, and its network with the best weights.
+
+    Raises:
+        FileNotFoundError: it holds none.
+    """
     from deepfake_tf.networks import build_model
     from deepfake_tf.networks.pretrained import load_pretrained
 
     config = TrainingConfig.from_file(run_dir / CONFIG_FILE)
+    found = [run_dir / name for name in WEIGHTS_FILES if (run_dir / name).is_file()]
+    if not found:
+        raise FileNotFoundError(
+            f"No weights: {run_dir} holds none of {', '.join(WEIGHTS_FILES)}. Has its training finished an epoch?"
+        )
     model = build_model(config.model, config.image_size)
-    weights = next(run_dir / name for name in WEIGHTS_FILES if (run_dir / name).is_file())
-    load_pretrained(model, str(weights))
+    load_pretrained(model, str(found[0]))
     return config, model
 
 

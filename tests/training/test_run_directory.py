@@ -1,7 +1,8 @@
 import pytest
 
+from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.text import printable
-from deepfake_tf.training.run_directory import check_new, check_resumable, read_names, write_names
+from deepfake_tf.training.run_directory import check_new, check_resumable, load_network, read_names, write_names
 
 
 def test_a_name_is_a_line_whatever_it_holds(tmp_path):
@@ -35,3 +36,9 @@ def test_a_run_is_known_by_its_configuration(tmp_path, file):
         check_new(tmp_path, resumable=False)
     with pytest.raises(NotADirectoryError, match="--run-dir"):
         check_new(tmp_path / file)
+
+
+def test_a_run_without_weights_is_an_error(tmp_path):
+    (tmp_path / "config.json").write_text(TrainingConfig().to_json())
+    with pytest.raises(FileNotFoundError, match=r"holds none of best.weights.h5, teacher.npz"):
+        load_network(tmp_path)
