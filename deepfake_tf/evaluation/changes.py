@@ -84,6 +84,18 @@ def change_contrast(image: np.ndarray, factor: float) -> np.ndarray:
     return np.asarray(ImageEnhance.Contrast(Image.fromarray(image)).enhance(factor))
 
 
+def change_saturation(image: np.ndarray, factor: float) -> np.ndarray:
+    """Every value's distance to its pixel's luma times `factor`: uint8 [H, W, 3] -> the same."""
+    return np.asarray(ImageEnhance.Color(Image.fromarray(image)).enhance(factor))
+
+
+def turn_hue(image: np.ndarray, degrees: float) -> np.ndarray:
+    """Hue moved on HSV's circle of 360 degrees, which 256 steps divide here: uint8 [H, W, 3] -> the same."""
+    hsv = np.array(Image.fromarray(image).convert("HSV"))
+    hsv[:, :, 0] += np.uint8(round(degrees / 360 * 256) % 256)
+    return np.asarray(Image.fromarray(hsv, "HSV").convert("RGB"))
+
+
 def make_grey(image: np.ndarray) -> np.ndarray:
     """Luma (ITU-R 601) in all three channels: uint8 [H, W, 3] -> the same."""
     return np.asarray(ImageOps.grayscale(Image.fromarray(image)).convert("RGB"))

@@ -44,6 +44,10 @@ CONDITIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "brightness +20 %": partial(changes.change_brightness, factor=1.2),
     "contrast -20 %": partial(changes.change_contrast, factor=0.8),
     "contrast +20 %": partial(changes.change_contrast, factor=1.2),
+    "saturation -50 %": partial(changes.change_saturation, factor=0.5),
+    "saturation +50 %": partial(changes.change_saturation, factor=1.5),
+    "hue -20 degrees": partial(changes.turn_hue, degrees=-20),
+    "hue +20 degrees": partial(changes.turn_hue, degrees=20),
     "greyscale": changes.make_grey,
     "horizontal flip": changes.flip,
 }

@@ -41,7 +41,7 @@ def test_every_condition_changes_pixels_and_is_deterministic(name, photograph):
 
 
 def test_the_battery_is_complete():
-    assert len(CONDITIONS) == 19
+    assert len(CONDITIONS) == 23
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,19 @@ def test_brightness_contrast_grey_flip_and_crop_do_what_they_say(photograph):
     np.testing.assert_array_equal(CONDITIONS["centre crop 80 %"](photograph), photograph[2:21, 3:29])
 
 
+def test_saturation_and_hue_do_what_they_say(photograph):
+    orange = np.full((4, 4, 3), (200, 120, 40), np.uint8)
+    luma = 134.8  # .299 R + .587 G + .114 B
+    for name, factor in (("saturation -50 %", 0.5), ("saturation +50 %", 1.5)):
+        expected = np.clip(luma + factor * (orange[0, 0] - luma), 0, 255)
+        np.testing.assert_allclose(CONDITIONS[name](orange)[0, 0], expected, atol=1)
+    # Orange lies at 30 degrees of HSV's circle: green halfway between red and blue.
+    np.testing.assert_allclose(CONDITIONS["hue +20 degrees"](orange)[0, 0], (200, 40 + 160 * 50 / 60, 40), atol=4)
+    np.testing.assert_allclose(CONDITIONS["hue -20 degrees"](orange)[0, 0], (200, 40 + 160 * 10 / 60, 40), atol=4)
+    there_and_back = CONDITIONS["hue +20 degrees"](CONDITIONS["hue -20 degrees"](photograph)).astype(int)
+    assert np.abs(there_and_back - photograph).mean() < 3
+
+
 class BlueMeansFake(tf.Module):
     """Stands in for a detector that greyscale fools and nothing else does."""
 
@@ -126,7 +139,7 @@ def test_report_shows_what_fools_the_model(tmp_path, sizes):
     report = json.loads((tmp_path / "out" / "robustness.json").read_text())
     assert report["conditions"] == rows
     assert report["worst_condition"] == "greyscale"
-    assert report["mean_drop_points"] == pytest.approx(50 / 19)
+    assert report["mean_drop_points"] == pytest.approx(50 / 23)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["robustness.json", "robustness.png"]
     with Image.open(tmp_path / "out" / "robustness.png") as image:
         assert min(image.size) > 500
