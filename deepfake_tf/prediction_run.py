@@ -72,7 +72,7 @@ def score_into(
                     errors += filter(is_unexpected, (prediction.error for prediction in batch))
                     bar.update(len(batch))
         except BaseException:
-            if rows.part:
+            if rows.has_rows:
                 print(f"the rows so far are kept in {rows.part}: go on with --resume", file=sys.stderr)
             raise
         rows.finish()

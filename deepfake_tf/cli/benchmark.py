@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepfake_tf.cli.command import Commands, add_command
@@ -49,7 +50,8 @@ def _measure_variants(options: argparse.Namespace) -> int:
     from deepfake_tf.benchmark.litert import LATENCY_RUNS, benchmark_litert, format_rows
 
     runs = 1 if options.quick else LATENCY_RUNS
-    print(format_rows(benchmark_litert(options.litert, load_split(options), options.output, runs)), end="")
+    images = load_split(options, Path(options.litert) / "deepfake_float32.tflite")
+    print(format_rows(benchmark_litert(options.litert, images, options.output, runs)), end="")
     return EXIT_OK
 
 

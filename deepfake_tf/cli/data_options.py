@@ -54,8 +54,10 @@ def add_data_options(command: argparse.ArgumentParser, required: bool = True) ->
 def add_split_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--split", choices=("validation", "test", "all"), default="validation")
     command.add_argument("--limit", type=int, metavar="N", help="use N images of the split, evenly spread over it")
-    command.add_argument("--validation-fraction", type=float, default=TrainingConfig.validation_fraction)
-    command.add_argument("--split-seed", type=int, default=TrainingConfig.split_seed, help="of the validation split")
+    command.add_argument("--validation-fraction", type=float, metavar="SHARE", help="default: the model's own")
+    command.add_argument(
+        "--split-seed", type=int, metavar="N", help="of the validation split; default: the model's own"
+    )
 
 
 def data_given(options: argparse.Namespace) -> DataSource:
@@ -78,8 +80,12 @@ def data_of_run(run_dir: Path, options: argparse.Namespace) -> DataSource:
     return DataSource(remembered["sources"], options.archive or remembered["archive"], remembered["swap_labels"])
 
 
-def load_split(options: argparse.Namespace) -> DecodedImages:
+def load_split(options: argparse.Namespace, model: str | Path) -> DecodedImages:
     """The images that `add_data_options` and `add_split_options` asked for; those that cannot be read are named.
+
+    Args:
+        options: argparse.Namespace.
+        model: str or Path. What will be measured: its own split holds what it was not trained on.
 
     Raises:
         ValueError: an option is out of range, or the split has no images. Echoes what was received.
@@ -87,7 +93,7 @@ def load_split(options: argparse.Namespace) -> DecodedImages:
     """
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit must be 1 or more. Received: {options.limit}")
-    if not 0 < options.validation_fraction < 1:
+    if options.validation_fraction is not None and not 0 < options.validation_fraction < 1:
         raise ValueError(f"--validation-fraction must be between 0 and 1. Received: {options.validation_fraction}")
     import numpy as np
 
@@ -101,7 +107,26 @@ def load_split(options: argparse.Namespace) -> DecodedImages:
     for name, error in images.errors.items():
         print(f"left out: {printable(name)}: {printable(error)}", file=sys.stderr)
     if options.split != "all":
-        images = select_split(images, options.split, options.validation_fraction, options.split_seed)
+        images = select_split(images, options.split, *_split_of(model, options))
     if options.limit and options.limit < len(images):
         images = images.take(np.linspace(0, len(images) - 1, options.limit).astype(int))
     return images
+
+
+def _split_of(model: str | Path, options: argparse.Namespace) -> tuple[float, int]:
+    """Share and seed of the validation split: as asked for, else the model's own, else those of `train`."""
+    from deepfake_tf.training.run_directory import split_of
+
+    own = split_of(model)
+    fraction, seed = own or (TrainingConfig.validation_fraction, TrainingConfig.split_seed)
+    chosen = (
+        fraction if options.validation_fraction is None else options.validation_fraction,
+        seed if options.split_seed is None else options.split_seed,
+    )
+    if own and chosen != own and options.split == "validation":
+        print(
+            f"note: {model} held out another split (--validation-fraction {fraction} --split-seed {seed}): it was "
+            "trained on some of these images",
+            file=sys.stderr,
+        )
+    return chosen

@@ -62,7 +62,7 @@ def _measure(options: argparse.Namespace) -> int:
 
     pattern = group_pattern(options.groups) if options.groups else None
     model = find_measured_model(options)
-    images = load_split(options)
+    images = load_split(options, model)
     probabilities = score(model, images)
     threshold = threshold_of(model)
     description = {"model": str(model), "data": options.data, "split": options.split}

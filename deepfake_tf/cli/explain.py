@@ -9,11 +9,11 @@ from typing import Literal
 from deepfake_tf.cli.command import Commands, add_command
 from deepfake_tf.cli.exit_codes import EXIT_OK, EXIT_SOME_FAILED
 from deepfake_tf.cli.model_options import add_engine_options, load_detector
-from deepfake_tf.cli.paths import expand_paths
+from deepfake_tf.cli.paths import check_output, expand_paths
 from deepfake_tf.cli.terminal import say_unexpected
 from deepfake_tf.reading.files import read_file
 from deepfake_tf.text import plural, printable
-from deepfake_tf.writing import check_file, is_stream, write_whole
+from deepfake_tf.writing import is_stream, write_whole
 
 
 def add(commands: Commands) -> None:
@@ -36,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
     from deepfake_tf.output.heatmaps import draw_sheet
     from deepfake_tf.output.tables import has_errors
 
-    check_file(options.output)
     paths = expand_paths(options.paths)
+    check_output(options.output, paths, is_text=False)
     explanations = load_detector(options.model, options.engine).explain(paths)
     encoded = [b"" if item.prediction.error else read_file(item.prediction.file) for item in explanations]
     write_whole(options.output, draw_sheet(explanations, encoded))

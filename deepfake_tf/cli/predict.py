@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from deepfake_tf.cli.command import Commands, add_command
 from deepfake_tf.cli.exit_codes import EXIT_OK, EXIT_SOME_FAILED
 from deepfake_tf.cli.model_options import add_engine_options, load_detector
-from deepfake_tf.cli.paths import expand_paths
+from deepfake_tf.cli.paths import check_output, expand_paths
 from deepfake_tf.cli.terminal import say_unexpected, write_data
 from deepfake_tf.output.row_file import FORMATS as ROW_FORMATS
 from deepfake_tf.output.row_file import RowFile
@@ -20,7 +20,7 @@ from deepfake_tf.output.submission import FORMAT as SUBMISSION_FORMAT
 from deepfake_tf.output.submission import check_names, format_submission, prior_label
 from deepfake_tf.output.tables import format_predictions, has_errors
 from deepfake_tf.text import plural, printable
-from deepfake_tf.writing import check_file, write_whole
+from deepfake_tf.writing import write_whole
 
 if TYPE_CHECKING:
     from deepfake_tf.engines.detector import Detector
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
             )
         check_names(paths)
     if options.output:
-        check_file(options.output)
+        check_output(options.output, paths)
     if options.provenance:
         check_trust_list()
     rows = None

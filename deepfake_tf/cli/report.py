@@ -7,11 +7,11 @@ import argparse
 from deepfake_tf.cli.command import Commands, add_command
 from deepfake_tf.cli.exit_codes import EXIT_OK, EXIT_SOME_FAILED
 from deepfake_tf.cli.model_options import add_engine_options, load_detector
-from deepfake_tf.cli.paths import expand_paths
+from deepfake_tf.cli.paths import check_output, expand_paths
 from deepfake_tf.cli.terminal import say_unexpected
 from deepfake_tf.progress import progress_bar
 from deepfake_tf.text import plural
-from deepfake_tf.writing import check_file, is_stream, write_whole
+from deepfake_tf.writing import is_stream, write_whole
 
 
 def add(commands: Commands) -> None:
@@ -28,8 +28,8 @@ def run(options: argparse.Namespace) -> int:
     from deepfake_tf.output.tables import has_errors
     from deepfake_tf.provenance.content_credentials import check_trust_list
 
-    check_file(options.output)
     paths = expand_paths(options.paths)
+    check_output(options.output, paths)
     check_trust_list()
     detector = load_detector(options.model, options.engine, options.url, options.label)
     answers = []

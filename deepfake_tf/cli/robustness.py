@@ -55,7 +55,7 @@ def _measure(options: argparse.Namespace) -> int:
     from deepfake_tf.evaluation.robustness import CONDITIONS, evaluate_robustness
 
     model = find_measured_model(options)
-    images = load_split(options)
+    images = load_split(options, model)
     say(f"scoring {plural(len(images), 'image')}, as they are and with {len(CONDITIONS)} changes")
     evaluate_robustness(model, images, options.output, threshold_of(model), _print_condition)
     print(f"report in {options.output}")

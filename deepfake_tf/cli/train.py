@@ -79,8 +79,12 @@ def run(options: argparse.Namespace) -> int:
 def _train_photograph(run_dir: Path, options: argparse.Namespace) -> int:
     if not options.features:
         raise ValueError("--detector photograph needs --features DIR: fill it by `deepfake-tf features` first")
+    if options.resume or options.data or options.recipe:
+        raise ValueError("--detector photograph trains in minutes: it takes neither --data, --recipe nor --resume")
     from deepfake_tf.training.photograph.training_run import TRAINED, train_photograph
+    from deepfake_tf.training.run_directory import RUN_FILES, check_new
 
+    check_new(run_dir, (*RUN_FILES, TRAINED), resumable=False)
     started = time.monotonic()
     found = train_photograph(options.features, run_dir, doubtful=options.doubtful)["out_of_fold"]
     accused, caught = (100 * found[name]["likely_generated"] for name in ("real", "generated"))

@@ -107,10 +107,14 @@ class Detector:
             self._arguments = {"url": url, "version": version, "label": label}
             self._engine = connect(url, version=version, label=label)
         else:
-            models = find_models(model, engine)
+            # The working folder may be another one when they are loaded, or in the process of a copy.
+            models = {name: path.absolute() for name, path in find_models(model, engine).items()}
             self.model_dir = next(iter(models.values()))
             self._models = models
-            self._arguments = {"model": self.model_dir.absolute() if len(models) == 1 else model, "engine": engine}
+            self._arguments = {
+                "model": self.model_dir if len(models) == 1 else model and os.path.abspath(model),
+                "engine": engine,
+            }
             self._admits = all(not is_saved_model(path) for path in models.values())
             choosing = ChoosingEngine({name: functools.partial(_load, path, engine) for name, path in models.items()})
             if len(models) == 1:  # what is wrong with it is told here

@@ -64,13 +64,18 @@ class RowFile:
         self._target = writing.link_target(output)
         self.part = self._target.with_name(f"{self._target.name}.part")
         writing.check_file(self.part)
-        if not resume and self.part.exists():
+        if not resume and self.has_rows:
             raise FileExistsError(
                 f"{self.part} holds the rows of a run that was cut. Go on with it by --resume, or delete it."
             )
-        earlier = self.part if self.part.exists() else self._target
+        earlier = self.part if self.has_rows else self._target
         if resume and earlier.exists():
             self._kept = self._read(earlier)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether rows stand under `part`."""
+        return self.part is not None and self.part.exists() and self.part.stat().st_size > 0
 
     def __enter__(self) -> RowFile:
         if self.part is None:
@@ -84,6 +89,8 @@ class RowFile:
     def __exit__(self, *_: object) -> None:
         if self._stream:
             self._stream.close()
+        if self.part is not None and not self.has_rows:  # nothing to go on with
+            self.part.unlink(missing_ok=True)
 
     def write(self, text: str) -> None:
         """Add rows, as `format_predictions` gives them; they are on their way to the disk when it returns.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from PIL import Image
+
 from deepfake_tf.contract import (
     ERROR_DAMAGED,
     ERROR_TOO_LARGE,
@@ -55,6 +57,8 @@ def _transcode(encoded: bytes) -> tuple[bytes, str]:
         return b"", str(error)
     except MemoryError:
         raise
+    except Image.DecompressionBombError:  # Pillow's own limit, above ours
+        return b"", ERROR_TOO_LARGE
     except Exception:  # decoders of damaged files raise whatever they stumble over
         return b"", ERROR_DAMAGED
     bmp = encode_bmp(picture)

@@ -41,6 +41,7 @@ def check_regular(path: str | os.PathLike[str]) -> int:
     except ValueError as error:  # a path with a null byte
         raise OSError(str(error)) from error
     if stat.S_ISDIR(status.st_mode):
+        os.scandir(path).close()  # of a locked one, that is what is said
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode):
         raise OSError("not a regular file")
@@ -65,10 +66,9 @@ def is_image_file(file: Path) -> bool:
     True of images that are not scored too (SVG, PSD, raw), and of whatever bears an image's name: each is a row that
     says why, where a file left out would go unnoticed. Folders are none.
     """
-    suffix = file.suffix.lower()
+    if file.suffix.lower() in IMAGE_EXTENSIONS + TRANSCODED_EXTENSIONS + OTHER_IMAGE_EXTENSIONS:
+        return not os.path.isdir(file)
     try:
-        if suffix in IMAGE_EXTENSIONS + TRANSCODED_EXTENSIONS + OTHER_IMAGE_EXTENSIONS:
-            return not file.is_dir()
         if not file.is_file():
             return False
         with file.open("rb") as stream:

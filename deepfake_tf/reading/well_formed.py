@@ -22,7 +22,8 @@ from collections.abc import Iterator
 JPEG_END = b"\xff\xd9"
 JPEG_FILLER = bytes(range(0x35, 0xF5)) * 4  # scan data of no meaning, without a marker
 _PARTS = 1_000_000  # segments, chunks or blocks walked past; the largest pictures that are read need 400,000
-_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
+# Not "\xff+": where fill bytes lead nowhere, that search takes quadratic time.
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
 _JPEG_STANDALONE = {0x01, *range(0xD0, 0xD8)}
 _ADOBE_CMYK = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

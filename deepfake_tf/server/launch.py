@@ -144,8 +144,8 @@ def _choose_versions(models: Mapping[str, Path], labels: Mapping[str, int]) -> d
 
 
 def _versions(model: Path, labels: Mapping[str, int]) -> Versions:
-    highest = model.resolve()
-    if not highest.name.isdigit():
+    highest = model.absolute()  # a link's own name is the number
+    if not highest.name.isdigit() or not is_saved_model(highest):
         return {1: highest}
     folders = {number: highest.parent / str(number) for number in sorted({int(highest.name), *labels.values()})}
     return {number: folder for number, folder in folders.items() if is_saved_model(folder)}

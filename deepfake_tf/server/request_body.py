@@ -7,7 +7,7 @@ import contextlib
 import gzip
 import io
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -19,6 +19,9 @@ MAX_BODY_BYTES = MAX_FILE_BYTES * 4 // 3 + _MIB
 MAX_BYTES_IN_FLIGHT = 4 * MAX_BODY_BYTES
 READ_TIMEOUT_SECONDS = 60.0  # for the whole body
 STALL_TIMEOUT_SECONDS = 15.0  # without a byte of it: what has arrived is held, and others may need the room
+
+
+Hold = Callable[[bytearray, bytes], None]  # adds a piece to a body, within the limits
 
 
 class BodyError(Exception):
@@ -53,6 +56,25 @@ class BodyReader:
         if declared.isdigit() and int(declared) > self.max_body_bytes:
             raise self._too_large()
         held = 0
+
+        def hold(body: bytearray, piece: bytes) -> None:
+            nonlocal held
+            if len(body) + len(piece) > self.max_body_bytes:
+                raise self._too_large()
+            if self._bytes_in_flight + len(piece) > self._max_bytes_in_flight:
+                raise BodyError(503, "the server is busy with large requests: try again later")
+            self._bytes_in_flight += len(piece)
+            held += len(piece)
+            body += piece
+
+        try:
+            body = await self._received(request, hold)
+            encoding = request.headers.get("content-encoding", "identity").lower()
+            yield await self._decoded(body, encoding, hold)
+        finally:
+            self._bytes_in_flight -= held
+
+    async def _received(self, request: Request, hold: Hold) -> bytes:
         body = bytearray()
         try:
             async with asyncio.timeout(STALL_TIMEOUT_SECONDS) as timer:
@@ -60,39 +82,28 @@ class BodyReader:
                 deadline = now() + READ_TIMEOUT_SECONDS
                 async for chunk in request.stream():
                     timer.reschedule(min(deadline, now() + STALL_TIMEOUT_SECONDS))
-                    if len(body) + len(chunk) > self.max_body_bytes:
-                        raise self._too_large()
-                    if self._bytes_in_flight + len(chunk) > self._max_bytes_in_flight:
-                        raise BodyError(503, "the server is busy with large requests: try again later")
-                    self._bytes_in_flight += len(chunk)
-                    held += len(chunk)
-                    body += chunk
-        except BaseException as error:
-            self._bytes_in_flight -= held
-            if isinstance(error, TimeoutError):
-                limits = f"{READ_TIMEOUT_SECONDS:g} s, or stopped for {STALL_TIMEOUT_SECONDS:g} s"
-                raise BodyError(408, f"the body did not arrive within {limits}") from error
-            if isinstance(error, ClientDisconnect):
-                raise BodyError(408, "the connection was closed before the body was whole") from error
-            raise
-        try:
-            encoding = request.headers.get("content-encoding", "identity").lower()
-            yield await asyncio.to_thread(self._decoded, bytes(body), encoding)
-        finally:
-            self._bytes_in_flight -= held
+                    hold(body, chunk)
+        except TimeoutError as error:
+            limits = f"{READ_TIMEOUT_SECONDS:g} s, or stopped for {STALL_TIMEOUT_SECONDS:g} s"
+            raise BodyError(408, f"the body did not arrive within {limits}") from error
+        except ClientDisconnect as error:
+            raise BodyError(408, "the connection was closed before the body was whole") from error
+        return bytes(body)
 
-    def _decoded(self, body: bytes, encoding: str) -> bytes:
+    async def _decoded(self, body: bytes, encoding: str, hold: Hold) -> bytes:
         if encoding in ("identity", ""):
             return body
         if encoding != "gzip":
             raise BodyError(415, f"Content-Encoding must be gzip or absent. Received: {encoding}")
+        decoded = bytearray()
+        stream = gzip.GzipFile(fileobj=io.BytesIO(body))
         try:
-            decoded = gzip.GzipFile(fileobj=io.BytesIO(body)).read(self.max_body_bytes + 1)
+            # In pieces, each counted: a small body may hold a thousand times its size.
+            while piece := await asyncio.to_thread(stream.read, _MIB):
+                hold(decoded, piece)
         except (OSError, EOFError, zlib.error) as error:
             raise BodyError(400, f"the body is not whole gzip data: {error}") from error
-        if len(decoded) > self.max_body_bytes:
-            raise self._too_large()
-        return decoded
+        return bytes(decoded)
 
     def _too_large(self) -> BodyError:
         return BodyError(413, f"the body is too large: at most {self.max_body_bytes / _MIB:.0f} MiB are accepted")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepfake_tf.detectors.bundle import read_card
 from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.text import printable
 from deepfake_tf.writing import check_folder, write_whole
@@ -50,6 +52,22 @@ def check_resumable(run_dir: str | Path, files: Sequence[str] = RUN_FILES) -> No
             f"Nothing to resume: {Path(run_dir) / CONFIG_FILE} does not exist. Start without --resume."
         )
     check_folder(run_dir, "--run-dir")
+
+
+def split_of(model: str | Path) -> tuple[float, int] | None:
+    """Which images a model was not trained on: `validation_fraction` and `split_seed` of its training.
+
+    Args:
+        model: str or Path. A run directory, or what `read_card` takes.
+
+    Returns:
+        None where neither says so.
+    """
+    config = Path(model) / CONFIG_FILE
+    training = json.loads(config.read_text()) if config.is_file() else read_card(Path(model)).get("training") or {}
+    if not {"validation_fraction", "split_seed"} <= training.keys():
+        return None
+    return training["validation_fraction"], training["split_seed"]
 
 
 def load_network(run_dir: Path) -> tuple[TrainingConfig, keras.Model]:

@@ -1,5 +1,6 @@
 """From labelled images to rows: a run, its report, its model."""
 
+import csv
 import json
 import os
 
@@ -8,6 +9,11 @@ from PIL import Image
 
 from tests.cli.running import run
 from tests.images import photograph
+
+
+def names_in(report):
+    with (report / "predictions.csv").open(newline="") as stream:
+        return {row["name"] for row in csv.DictReader(stream)}
 
 
 def test_train_resume_evaluate_export_predict(tmp_path):
@@ -20,6 +26,7 @@ def test_train_resume_evaluate_export_predict(tmp_path):
             changed = np.clip(image + generator.integers(-noise, noise + 1, image.shape), 0, 255)
             Image.fromarray(changed.astype(np.uint8)).save(folder / f"{index}.png")
     options = ["--image-size", 32, "--epochs", 2, "--batch-size", 8, "--weights", "none", "--run-dir", tmp_path / "run"]
+    options += ["--validation-fraction", 0.25, "--split-seed", 3]
     trained = run("train", "--data", tmp_path / "data", *options)
     assert trained.returncode == 0, trained.stderr
     assert (tmp_path / "run" / "best.weights.h5").exists()
@@ -30,9 +37,18 @@ def test_train_resume_evaluate_export_predict(tmp_path):
     evaluated = run("evaluate", "--data", tmp_path / "data", "--model", tmp_path / "run", "--output", report)
     assert evaluated.returncode == 0, evaluated.stderr
     assert "accuracy" in evaluated.stdout
+    held_out = set((tmp_path / "run" / "validation_files.txt").read_text().split())
+    assert names_in(report) == held_out
+    assert len(held_out) == 10
     assert {"metrics.json", "roc.png", "reliability.png", "confusion_matrix.png"} <= set(os.listdir(report))
     exported = run("export", tmp_path / "run", "--output", tmp_path / "model" / "1")
     assert exported.returncode == 0, exported.stderr
+    by_model = ("evaluate", "--data", tmp_path / "data", "--model", tmp_path / "model" / "1", "--output", report)
+    assert run(*by_model).stderr == ""
+    assert names_in(report) == held_out
+    other = run(*by_model, "--split-seed", 0)
+    assert "held out another split (--validation-fraction 0.25 --split-seed 3)" in other.stderr
+    assert names_in(report) != held_out
     card = json.loads((tmp_path / "model" / "1" / "assets" / "model_card.json").read_text())
     assert card["domain"]["sides_seen_in_training"] == [32, 32]
     result = run("predict", tmp_path / "data" / "REAL", "--format", "json", "--model", tmp_path / "model")

@@ -50,6 +50,14 @@ def test_one_by_one_in_a_batch_and_pickled_they_are_the_same(detector):
     assert pickle.loads(pickle.dumps(detector)).predict(images) == expected
 
 
+def test_the_working_folder_may_change(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    detector = Detector(folder.name, engine="litert")
+    monkeypatch.chdir(tmp_path)
+    expected = [round(one.logit) for one in detector.predict([image(640, 480), image(32, 32)])]
+    assert [round(one.logit) for one in pickle.loads(pickle.dumps(detector)).predict([image(640, 480)])] == expected[:1]
+
+
 def test_each_map_has_its_detectors_shape(detector):
     explanations = detector.explain([image(300, 300), image(32, 32), b""])
     assert [one.heatmap.shape for one in explanations] == [(4, 3), (2, 3), (2, 3)]

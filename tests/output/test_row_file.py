@@ -169,6 +169,15 @@ def test_rows_of_a_cut_run_are_not_overwritten_unasked(tmp_path):
         RowFile(tmp_path / "rows", "csv")
 
 
+def test_a_run_that_wrote_nothing_is_in_nobodys_way(tmp_path):
+    with pytest.raises(OSError, match="no server"), RowFile(tmp_path / "rows", "csv"):
+        raise OSError("no server")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "rows.part").touch()  # killed at the very start
+    write(tmp_path / "rows", "csv", NAMES)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+
+
 @pytest.mark.parametrize(
     ("row_format", "content"), [("jsonl", "[1]\n"), ("csv", "path,label\nx,1\n"), ("jsonl", "no\n")]
 )

@@ -12,7 +12,7 @@ import sklearn.datasets
 import tensorflow as tf
 from PIL import Image
 
-from deepfake_tf.contract import ERROR_TOO_LARGE, MAX_PIXELS
+from deepfake_tf.contract import ERROR_DAMAGED, ERROR_TOO_LARGE, MAX_PIXELS
 from deepfake_tf.reading import pillow_reader as light
 from deepfake_tf.reading import tensorflow_reader
 from tests.images import broken_images, encode, gif_bomb, good_images, photograph, png_that_claims
@@ -119,6 +119,11 @@ def test_size_is_checked_before_anything_is_decoded():
         image = light.read_image(image_bytes)
         assert image.error == ERROR_TOO_LARGE
         assert image.width * image.height > MAX_PIXELS
+
+
+def test_fill_bytes_without_end_take_no_time():
+    image = light.read_image(b"\xff\xd8" + b"\xff" * 2**20)  # at quadratic cost it would take an hour
+    assert image.error == ERROR_DAMAGED
 
 
 def test_only_the_first_frame_of_a_gif_is_unpacked():

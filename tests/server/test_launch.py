@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 import requests
 
+from deepfake_tf.detectors.bundle import write_bundle
 from deepfake_tf.engines.saved_model import SavedModelEngine
 from deepfake_tf.engines.tf_serving import RestEngine, connect
 from deepfake_tf.server import SAMPLE, tensorflow_serving
 from deepfake_tf.server.addresses import reachable
 from deepfake_tf.server.launch import ServeOptions, serve
+from tests import light_models
 from tests.images import encode, photograph
 from tests.server.running import PROJECT, ServeProcess
 from tests.server.saved_models import JPEG, expected_probability
@@ -135,6 +137,14 @@ def test_trust_list_that_cannot_be_read(contract_model, tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPFAKE_TF_TRUST_LIST", str(tmp_path / "missing.pem"))
     with pytest.raises(ValueError, match="missing.pem"):
         serve(ServeOptions(model=str(contract_model), engine="local"))
+
+
+def test_a_bundle_may_bear_a_number(tmp_path):
+    folder = tmp_path / "20261127"
+    write_bundle(folder / "detector.json", light_models.describe("cifake", (16, 64)), light_models.chain(2))
+    with ServeProcess(model=str(folder), engine="local", rest_port=0, gateway_port=0) as process:
+        status = requests.get(process.address("REST") + "/v1/models/deepfake", timeout=30).json()
+    assert [row["version"] for row in status["model_version_status"]] == ["1"]
 
 
 def test_damaged_model(tmp_path):

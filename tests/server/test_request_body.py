@@ -64,6 +64,21 @@ def test_refusals(request_, status):
     asyncio.run(main())
 
 
+def test_unzipped_bytes_are_held_too():
+    async def main():
+        bodies = BodyReader(max_body_bytes=1000, max_bytes_in_flight=1500)
+        zipped = lambda: _request(gzip.compress(bytes(900)), content_encoding="gzip")
+        async with bodies.read(zipped()) as body:
+            assert body == bytes(900)
+            with pytest.raises(BodyError, match="busy"):
+                async with bodies.read(zipped()):
+                    pass
+        async with bodies.read(_request(bytes(1000))):
+            pass
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("limit", ["READ_TIMEOUT_SECONDS", "STALL_TIMEOUT_SECONDS"])
 def test_a_body_that_does_not_come(monkeypatch, limit):
     """Neither one that stops, nor one that never ends; what it held is given back."""

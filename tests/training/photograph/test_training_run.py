@@ -67,3 +67,12 @@ def test_what_is_missing_is_named(tmp_path):
     result = run("features", tmp_path, "--weights", "none.npz", "--output", tmp_path / "cache")
     assert result.returncode == 2
     assert "none.npz" in result.stderr or "REAL/<source>/" in result.stderr
+
+
+def test_an_earlier_run_is_not_replaced(tmp_path):
+    (tmp_path / "trained.json").write_text("{}")
+    result = run("train", "--detector", "photograph", "--features", tmp_path, "--run-dir", tmp_path)
+    assert result.returncode == 2
+    assert "holds a run already. Name another --run-dir" in result.stderr
+    result = run("train", "--detector", "photograph", "--features", tmp_path, "--run-dir", tmp_path / "new", "--resume")
+    assert "it takes neither --data, --recipe nor --resume" in result.stderr
