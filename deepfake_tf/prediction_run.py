@@ -38,12 +38,7 @@ class RowFileRun:
 
 def score(detector: Detector, paths: Sequence[str]) -> list[Prediction]:
     """A prediction for each file, in their order."""
-    predictions = []
-    with progress_bar(len(paths), "scoring", "image") as bar:
-        for prediction in detector.predict_iter(paths):
-            predictions.append(prediction)
-            bar.update(1)
-    return predictions
+    return list(progress_bar(len(paths), "scoring", "image", detector.predict_iter(paths)))
 
 
 def score_into(

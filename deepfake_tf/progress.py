@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-def progress_bar(total: int | None, description: str, unit: str) -> tqdm:
-    """A bar that shows itself only where somebody watches: when stderr is a terminal."""
+def progress_bar(total: int | None, description: str, unit: str, items: Iterable | None = None) -> tqdm:
+    """A bar that shows itself only where somebody watches: when stderr is a terminal; with `items`, over them."""
     from tqdm import tqdm  # here: the command line prints its help without it
 
-    return tqdm(total=total, desc=description, unit=unit, file=sys.stderr, disable=None, dynamic_ncols=True)
+    return tqdm(items, description, total, unit=unit, file=sys.stderr, disable=None, dynamic_ncols=True)
 
 
 def say(step: str) -> None:

@@ -104,7 +104,7 @@ def exported_model(tmp_path_factory) -> ExportedModel:
 
     from deepfake_tf.decision.calibration import Calibration
     from deepfake_tf.decision.domain import Domain
-    from deepfake_tf.export.savedmodel import export_savedmodel
+    from deepfake_tf.export.savedmodel import exported_of, write_savedmodel
     from deepfake_tf.networks import build_model
     from tests.images import encode, photograph
 
@@ -120,7 +120,7 @@ def exported_model(tmp_path_factory) -> ExportedModel:
     card = {"model": "resnet18", "decision": {"threshold": 0.5}}
     warmup_images = [encode(photograph(32, 32, seed), "PNG") for seed in (100, 101)]
     path = tmp_path_factory.mktemp("deepfake") / "1"
-    export_savedmodel(model, calibration, everywhere, card, path, warmup_images)
+    write_savedmodel(exported_of(model, everywhere), calibration, card, path, warmup_images)
     return ExportedModel(path, model, calibration, everywhere, card, warmup_images)
 
 

@@ -132,13 +132,12 @@ def confident_contradictions(labels: np.ndarray, probabilities: np.ndarray) -> n
 def _score(examples: Examples, positions: np.ndarray, detector: Detector) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions of the images in the domain, their P(FAKE), and whether the model's threshold makes them FAKE."""
     judged, probabilities, says_fake = [], [], []
-    with progress_bar(len(positions), "checking labels", "image") as bar:
-        for position, prediction in zip(positions, detector.predict_iter(examples.files[i] for i in positions)):
-            if prediction.in_domain and not prediction.error:
-                judged.append(position)
-                probabilities.append(prediction.probability)
-                says_fake.append(prediction.label == LABEL_NAMES[FAKE])
-            bar.update(1)
+    predictions = detector.predict_iter(examples.files[i] for i in positions)
+    for prediction, position in zip(progress_bar(len(positions), "checking labels", "image", predictions), positions):
+        if prediction.in_domain and not prediction.error:
+            judged.append(position)
+            probabilities.append(prediction.probability)
+            says_fake.append(prediction.label == LABEL_NAMES[FAKE])
     return np.array(judged, np.int64), np.array(probabilities, np.float64), np.array(says_fake, bool)
 
 

@@ -21,15 +21,7 @@ _CONCLUSIONS = {
 
 
 def format_table(audit: Audit, width: int | None = None) -> str:
-    """The checks for a terminal: name, verdict, what was found and what to do.
-
-    Args:
-        audit: Audit.
-        width: int or None. Columns; None is the terminal's, at most 120.
-
-    Returns:
-        Lines that end in a newline.
-    """
+    """The checks for a terminal: name, verdict, what was found and what to do; `width` None is its own, at most 120."""
     width = width or min(shutil.get_terminal_size().columns, 120)
     name_width = max(len(check.name) for check in audit.checks)
     indent = " " * (name_width + 8)
@@ -47,15 +39,7 @@ def format_table(audit: Audit, width: int | None = None) -> str:
 
 
 def write_report(audit: Audit, folder: str | Path) -> tuple[Path, Path]:
-    """Write audit.json, with everything found, and audit.html, one file with pictures; each whole or not at all.
-
-    Args:
-        audit: Audit.
-        folder: str or Path. Created where missing.
-
-    Returns:
-        The two paths.
-    """
+    """Write audit.json, with everything found, and audit.html, one file with pictures; each whole or not at all."""
     json_file, html_file = Path(folder) / JSON_FILE, Path(folder) / HTML_FILE
     write_whole(json_file, json_text(audit.to_dict(), indent=2) + "\n")
     write_whole(html_file, format_page(audit, _CONCLUSIONS[audit.verdict]))

@@ -48,17 +48,8 @@ METADATA = (
     "text",  # PNG text chunks, JPEG comments
 )
 STATISTICS = (
-    "red mean",
-    "green mean",
-    "blue mean",
-    "red contrast",
-    "green contrast",
-    "blue contrast",
-    "saturation",
-    "clipped share",
-    "horizontal gradient",
-    "vertical gradient",
-    "high-frequency energy",
+    *("red mean", "green mean", "blue mean", "red contrast", "green contrast", "blue contrast"),
+    *("saturation", "clipped share", "horizontal gradient", "vertical gradient", "high-frequency energy"),
 )
 STATISTICS_SIDE = 256  # pixels of a side of the middle that the statistics look at, at full resolution
 HASH_SIDE = 32  # pixels; the perceptual hash is made of a grey picture of this size

@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import importlib.util
 import json
-import sys
 import threading
 import time
 import urllib.parse
@@ -21,7 +20,7 @@ from deepfake_tf.benchmark.measuring import Row, peak_memory_mib, row, time_in_t
 from deepfake_tf.benchmark.pictures import encoded_pictures
 from deepfake_tf.engines.detector import Detector
 from deepfake_tf.engines.tf_serving import MODEL_NAME, connect
-from deepfake_tf.server.background import Child, running, wait_for
+from deepfake_tf.server.background import running_server
 
 IN_PROCESS = "in process, from encoded images"
 REST, GRPC = "REST, JPEG 256 x 256", "gRPC, JPEG 256 x 256"
@@ -58,22 +57,28 @@ def measure_servers(model_dir: Path, seconds: float) -> tuple[list[Row], list[st
     """
     rows, notes = [], []
     images = encoded_pictures(32, 256, 256, "JPEG")
-    with _server(model_dir) as server:
+    started = time.perf_counter()
+    with running_server(model_dir) as server:
+        with contextlib.closing(connect(server.rest)) as engine:
+            engine.predict(encoded_pictures(1, 32, 32, "PNG"))
+        start_seconds = time.perf_counter() - started
+        lines = server.child.log.read_text(errors="replace").splitlines()
+        said = {name: words.strip() for name, _, words in (line.partition(" ") for line in lines)}
         post = lambda: _rest_client(server.rest, images)
         rows += _measure_load(REST, post, seconds)
         large = encoded_pictures(1, 2448, 1632, "JPEG")
         with _rest_client(server.rest, large) as ask:
             values = time_in_turns({"large": lambda: ask(0)}, max(3, round(2 * seconds)))["large"]
-        if server.grpc and importlib.util.find_spec("tensorflow_serving") is None:
+        if "gRPC" in said and importlib.util.find_spec("tensorflow_serving") is None:
             notes.append("gRPC: left out, its packages are missing: pip install 'deepfake-tf[grpc]'")
-        elif server.grpc:
-            rows += _measure_load(GRPC, lambda: _grpc_client(server.grpc, images), seconds)
+        elif "gRPC" in said:
+            rows += _measure_load(GRPC, lambda: _grpc_client(said["gRPC"], images), seconds)
         else:
             notes.append("gRPC: left out, the local engine has none; put tensorflow_model_server on the PATH")
-        notes.append(f"server: engine {server.engine}")
-        if memory := peak_memory_mib(server.process.pid):
+        notes.append(f"server: engine {said['engine']}")
+        if memory := peak_memory_mib(server.child.process.pid):
             rows.append(row("server", "peak memory", "MiB", [memory]))
-        rows.append(row("server", "start to first answer", "s", [server.start_seconds]))
+        rows.append(row("server", "start to first answer", "s", [start_seconds]))
         rows.append(row("server", "one JPEG of 4 megapixels over REST, warm", "ms", 1000 * values))
     return rows, notes
 
@@ -136,34 +141,3 @@ def _rest_client(url: str, images: list[bytes]) -> Iterator[Callable[[int], None
 def _grpc_client(url: str, images: list[bytes]) -> Iterator[Callable[[int], Any]]:
     with contextlib.closing(connect(url)) as engine:
         yield lambda turn: engine.predict([images[turn % len(images)]])
-
-
-class _Server:
-    """`deepfake-tf serve` as a child; its addresses are those that it prints."""
-
-    def __init__(self, child: Child):
-        self.process, self._log = child.process, child.log
-        started = time.perf_counter()
-        wait_for(lambda: bool(self._line("try ")), child, "the server to measure")
-        self.rest = self._address("REST")
-        self.grpc = self._address("gRPC")
-        self.engine = self._line("engine").partition(" ")[2].strip()
-        with contextlib.closing(connect(self.rest)) as engine:
-            engine.predict(encoded_pictures(1, 32, 32, "PNG"))
-        self.start_seconds = time.perf_counter() - started
-
-    def _address(self, name: str) -> str:
-        words = self._line(name).split()
-        return "/".join(words[1].split("/")[:3]) if words else ""
-
-    def _line(self, name: str) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()
-        return next((line for line in lines if line.startswith(name)), "")
-
-
-@contextlib.contextmanager
-def _server(model_dir: Path) -> Iterator[_Server]:
-    command = [sys.executable, "-m", "deepfake_tf.cli", "serve", "--model", str(model_dir)]
-    ports = [word for port in ("rest", "grpc", "gateway") for word in (f"--{port}-port", "0")]
-    with running([*command, *ports], {"TF_CPP_MIN_LOG_LEVEL": "3"}) as child:
-        yield _Server(child)

@@ -61,9 +61,13 @@ def row(section: str, what: str, unit: str, values: Sequence[float] | np.ndarray
 
 def peak_memory_mib(process_id: int | str = "self") -> float:
     """The largest resident set of a process so far, MiB; 0 where the system does not tell (not Linux)."""
-    # Not getrusage: it counts what the parent held when the process was started.
+    return memory_mib(process_id, "VmHWM")  # not getrusage: it counts what the parent held when it was started
+
+
+def memory_mib(process_id: int | str, field: str) -> float:
+    """A figure of /proc/PID/status, MiB; 0 where the system does not tell (not Linux)."""
     try:
         lines = Path(f"/proc/{process_id}/status").read_text().splitlines()
     except OSError:
         return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), 0.0)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,10 +11,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from deepfake_tf.benchmark.measuring import Row, row
+from deepfake_tf.benchmark.measuring import Row, memory_mib, row
 from deepfake_tf.benchmark.pictures import encoded_picture
 from deepfake_tf.benchmark.report import Report
 from deepfake_tf.benchmark.suite import describe_machine
+from deepfake_tf.progress import say
+from deepfake_tf.server.background import running, wait_for
 
 SECTION = "the page"
 LARGE = 4000, 3000  # pixels, of a telephone's camera
@@ -52,9 +52,9 @@ def measure_page(model: str | None = None, quick: bool = False) -> Report:
         page.set_default_timeout(_TIMEOUT_MILLISECONDS)
         try:
             page.goto(address)
-            print("measuring drop to verdict ...", file=sys.stderr, flush=True)
+            say("measuring drop to verdict")
             seconds = [_time_drop(page, _write(folder, LARGE, [seed])) for seed in range(3 if quick else 11)]
-            print("measuring memory ...", file=sys.stderr, flush=True)
+            say("measuring memory")
             drops = 2 if quick else 20
             memory = []
             for drop in range(drops):
@@ -97,16 +97,10 @@ def _time_drop(page: Any, files: list[Path]) -> float:
 def _app(model: str | None) -> Iterator[tuple[str, int]]:
     """`deepfake-tf app` as a process: its address, and its process id."""
     command = [sys.executable, "-m", "deepfake_tf.cli", "app", *(["--model", model] if model else [])]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        address = process.stdout.readline().strip()
-        if not address:
-            raise OSError("deepfake-tf app did not start; it says above why")
-        yield address, process.pid
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
+    with running(command) as child:
+        lines = lambda: [line for line in child.output().splitlines() if line.startswith("http://")]
+        wait_for(lambda: bool(lines()), child, "deepfake-tf app")
+        yield lines()[0], child.process.pid
 
 
 def _page_memory_mib(process_id: int) -> float:
@@ -114,6 +108,5 @@ def _page_memory_mib(process_id: int) -> float:
     with contextlib.suppress(OSError):
         for child in Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split():
             if b"streamlit" in Path(f"/proc/{child}/cmdline").read_bytes():
-                lines = Path(f"/proc/{child}/status").read_text().splitlines()
-                return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+                return memory_mib(child, "VmRSS")
     return 0.0

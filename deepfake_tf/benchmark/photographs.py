@@ -21,14 +21,10 @@ from deepfake_tf.detectors.photograph.views import VIEW_SIZE
 from deepfake_tf.engines.detector import Detector
 from deepfake_tf.export.photograph_bundle import BACKBONE
 from deepfake_tf.networks.clip_weights import read_backbone
+from deepfake_tf.progress import say
 from deepfake_tf.shipped import shipped_folder
 
-ONE, MANY, NETWORK, START = (
-    "one photograph, JPEG to verdict",
-    "many photographs",
-    "the network alone, 16 views",
-    "start",
-)
+ONE, MANY, NETWORK = "one photograph, JPEG to verdict", "many photographs", "the network alone, 16 views"
 BATCH = 16  # images
 WIDTH, HEIGHT = 1024, 768  # pixels
 ENGINES = {"LiteRT": "litert", "OpenVINO": "openvino"}
@@ -71,16 +67,16 @@ def measure_photographs(bundle: str | Path | None = None, with_peers: bool = Fal
             views = np.random.default_rng(0).integers(0, 256, (BATCH, VIEW_SIZE, VIEW_SIZE, 3), np.uint8)
             network["PyTorch bfloat16"] = lambda: run(views)
     rows: list[Row] = []
-    print("measuring one photograph ...", file=sys.stderr, flush=True)
+    say("measuring one photograph")
     rows += [row(ONE, name, "ms", 1000 * values) for name, values in time_in_turns(one, rounds, warm_up).items()]
-    print("measuring many ...", file=sys.stderr, flush=True)
+    say("measuring many")
     batches = time_in_turns(many, 1 if quick else 3, 1)
     rows += [row(MANY, name, "images/s", len(photographs) / values) for name, values in batches.items()]
     rows += [
         row(NETWORK, name, "images/s", BATCH / values)
         for name, values in time_in_turns(network, 1 if quick else 5, warm_up).items()
     ]
-    print("measuring the start ...", file=sys.stderr, flush=True)
+    say("measuring the start")
     with tempfile.TemporaryDirectory(prefix="deepfake-tf-benchmark-") as folder:
         photograph = Path(folder) / "one.jpg"
         photograph.write_bytes(encoded_picture(WIDTH, HEIGHT, "JPEG"))

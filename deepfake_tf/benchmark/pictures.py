@@ -11,14 +11,7 @@ FORMAT_OPTIONS = {"JPEG": {"quality": 90}, "PNG": {}, "WEBP": {"quality": 90}, "
 
 
 def encoded_picture(width: int, height: int, image_format: str, seed: int = 0) -> bytes:
-    """One encoded picture.
-
-    Args:
-        width: int, pixels.
-        height: int, pixels.
-        image_format: str. A key of `FORMAT_OPTIONS`.
-        seed: int. Another seed, another picture.
-    """
+    """One encoded picture, its format a key of `FORMAT_OPTIONS`. Another seed, another picture."""
     generator = np.random.default_rng(seed)
     coarse = PIL.Image.fromarray(generator.integers(0, 256, (6, 8, 3), np.uint8))
     smooth = np.asarray(coarse.resize((width, height), PIL.Image.Resampling.BICUBIC), np.int16)

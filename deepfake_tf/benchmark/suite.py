@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from pathlib import Path
 
 import tensorflow as tf
@@ -15,6 +14,7 @@ from deepfake_tf.benchmark.report import Report
 from deepfake_tf.detectors.bundle import read_card
 from deepfake_tf.detectors.cifake import IMAGE_SIZE
 from deepfake_tf.engines.finding import find_model
+from deepfake_tf.progress import say
 
 
 def run_benchmark(model: str | None = None, with_peers: bool = False, quick: bool = False) -> Report:
@@ -35,23 +35,20 @@ def run_benchmark(model: str | None = None, with_peers: bool = False, quick: boo
     rows: list[Row] = []
     notes: list[str] = []
 
-    def say(what: str) -> None:
-        print(f"measuring {what} ...", file=sys.stderr, flush=True)
-
-    say("reading")
+    say("measuring reading")
     rows += decoding.measure_reading(rounds, decoding.CASES[:3] if quick else decoding.CASES)
-    say("the network")
+    say("measuring the network")
     found, left_out = network.measure_network(model_dir, rounds, with_peers, {1: 2, 8: 1} if quick else None)
     rows, notes = rows + found, notes + left_out
-    say("from images to scores")
+    say("measuring from images to scores")
     rows += end_to_end.measure_in_process(model_dir, rounds)
     rows.append(row("memory", "this process, TensorFlow and all of the above", "MiB", [peak_memory_mib()]))
-    say("servers")
+    say("measuring servers")
     found, left_out = end_to_end.measure_servers(model_dir, 0.5 if quick else 5.0)
     rows, notes = rows + found, notes + left_out
-    say("start-up")
+    say("measuring start-up")
     rows += start_up.measure_start_up(model_dir, 1 if quick else 3)
-    say("training")
+    say("measuring training")
     side = card.get("input", {}).get("network_side", IMAGE_SIZE)
     settings = {"model": card.get("model", "resnet18"), "image_size": side, "batch_size": 2 if quick else 32}
     rows += training.measure_training(settings, rounds, with_peers)

@@ -3,44 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 
 from deepfake_tf import __version__
-from deepfake_tf.cli import (
-    app,
-    audit,
-    average,
-    benchmark,
-    demo,
-    evaluate,
-    explain,
-    export,
-    features,
-    inspect,
-    predict,
-    report,
-    robustness,
-    score,
-    serve,
-    train,
-)
 
-COMMANDS = (  # in the order of --help
-    predict,
-    score,
-    explain,
-    inspect,
-    report,
-    demo,
-    serve,
-    app,
-    audit,
-    features,
-    train,
-    average,
-    evaluate,
-    robustness,
-    export,
-    benchmark,
+COMMANDS = (  # in the order of --help; each a module beside this one
+    *("predict", "score", "explain", "inspect", "report", "demo", "serve", "app", "audit", "features"),
+    *("train", "average", "evaluate", "robustness", "export", "benchmark"),
 )
 
 
@@ -50,6 +19,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"deepfake-tf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add(commands)
+    for name in COMMANDS:
+        importlib.import_module(f"deepfake_tf.cli.{name}").add(commands)
     return parser

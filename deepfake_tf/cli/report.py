@@ -32,11 +32,7 @@ def run(options: argparse.Namespace) -> int:
     check_output(options.output, paths)
     check_trust_list()
     detector = load_detector(options.model, options.engine, options.url, options.label)
-    answers = []
-    with progress_bar(len(paths), "asking", "image") as bar:
-        for answer in answer_files(detector, paths):
-            answers.append(answer)
-            bar.update(1)
+    answers = list(progress_bar(len(paths), "asking", "image", answer_files(detector, paths)))
     write_whole(options.output, format_report(answers))
     if not is_stream(options.output):  # among the page's own lines, perhaps
         print(f"wrote {options.output}: {plural(len(answers), 'image')}")

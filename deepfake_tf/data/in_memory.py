@@ -214,26 +214,24 @@ def _decode_files(
     pixels: list[np.ndarray] = []
     first_shape = None
     resized = False  # whether the images differ in size
-    with progress_bar(len(positions), description, "image") as bar:
-        for index in positions:
-            bar.update()
-            try:
-                file = examples.files[index]
-                image = pillow_reader.decode(Path(file).read_bytes() if isinstance(file, str) else file)
-            except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them trip over
-                errors[index] = str(error) or "could not be read"
-                continue
-            height, width, _ = image.shape
-            digests[index] = hashlib.sha256(b"%dx%d:" % (width, height) + image.tobytes()).hexdigest()
-            first_shape = first_shape or image.shape
-            if not resized and image.shape != first_shape:
-                resized = True
-                pixels = [pillow_reader.resize(earlier, image_size) for earlier in pixels]
-            pixels.append(pillow_reader.resize(image, image_size) if resized else image)
-            if len(pixels) * pixels[0].nbytes > memory_bytes:
-                raise ValueError(
-                    f"The images do not fit into {MEMORY_BYTES / 1024**3:g} GiB, where this way of training keeps "
-                    f"them all. Received: {len(examples)} images, {pixels[0].shape} each. Unset KERAS_BACKEND to "
-                    f"train by TensorFlow, which reads them from the disk, or shrink them first."
-                )
+    for index in progress_bar(len(positions), description, "image", positions):
+        try:
+            file = examples.files[index]
+            image = pillow_reader.decode(Path(file).read_bytes() if isinstance(file, str) else file)
+        except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them trip over
+            errors[index] = str(error) or "could not be read"
+            continue
+        height, width, _ = image.shape
+        digests[index] = hashlib.sha256(b"%dx%d:" % (width, height) + image.tobytes()).hexdigest()
+        first_shape = first_shape or image.shape
+        if not resized and image.shape != first_shape:
+            resized = True
+            pixels = [pillow_reader.resize(earlier, image_size) for earlier in pixels]
+        pixels.append(pillow_reader.resize(image, image_size) if resized else image)
+        if len(pixels) * pixels[0].nbytes > memory_bytes:
+            raise ValueError(
+                f"The images do not fit into {MEMORY_BYTES / 1024**3:g} GiB, where this way of training keeps "
+                f"them all. Received: {len(examples)} images, {pixels[0].shape} each. Unset KERAS_BACKEND to "
+                f"train by TensorFlow, which reads them from the disk, or shrink them first."
+            )
     return digests, errors, pixels

@@ -7,7 +7,7 @@ band are the deployed ones: none is tuned to a source.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,6 @@ def evaluate_by_source(
     examples: Examples,
     output_dir: str | Path,
     description: Mapping[str, Any] | None = None,
-    tell: Callable[[str, str], object] = lambda name, error: None,
 ) -> list[dict[str, Any]]:
     """Score labelled files as a user would, and write sources.json and sources.csv, both or neither.
 
@@ -44,7 +43,6 @@ def evaluate_by_source(
         output_dir: str or Path. Made where it is missing.
         description: JSON-able. What was evaluated on what; kept in sources.json, beside `images`, the number of all,
             `errors`, name -> why a file has no score, and `sources`, the rows.
-        tell: is called with the name of a file that has no score, and why.
 
     Returns:
         The rows of `verdicts_by_source`.
@@ -55,13 +53,7 @@ def evaluate_by_source(
     """
     if not len(examples):
         raise ValueError("There are no images to score.")
-    predictions = []
-    with progress_bar(len(examples), "scoring", "image") as bar:
-        for name, prediction in zip(examples.names, detector.predict_iter(examples.files)):
-            predictions.append(prediction)
-            if prediction.error:
-                tell(name, prediction.error)
-            bar.update()
+    predictions = list(progress_bar(len(examples), "scoring", "image", detector.predict_iter(examples.files)))
     errors = [prediction.error for prediction in predictions]
     rows = verdicts_by_source(
         examples.names,

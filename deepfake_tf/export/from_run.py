@@ -29,7 +29,7 @@ from deepfake_tf.evaluation.metrics import compute_metrics
 from deepfake_tf.evaluation.scoring import score_batches
 from deepfake_tf.export.folding import fold_batch_norm
 from deepfake_tf.export.litert import export_litert, square_pixels, write_light_model
-from deepfake_tf.export.savedmodel import export_savedmodel, exported_of, freeze, read_exported, write_savedmodel
+from deepfake_tf.export.savedmodel import exported_of, freeze, read_exported, write_savedmodel
 from deepfake_tf.networks import flip_averaged, with_features
 from deepfake_tf.text import plural, printable
 from deepfake_tf.training.averaging import AVERAGE_FILE
@@ -97,7 +97,7 @@ def export_run(
     if precision != "float32":
         exact = _run_network(freeze(with_features(model)), validation_images, "measuring in float32")
         card["against_float32"] = _compare(labels, logits, exact["logits"], calibration)
-    export_savedmodel(model, calibration, domain, card, output, _warmup_images(validation), precision)
+    write_savedmodel(exported_of(model, domain, precision), calibration, card, output, _warmup_images(validation))
     exported = exported_of(model, domain)  # in float32, of which the light files are made
     if is_version(output):
         write_light_model(exported, calibration, card, Path(output).parent)

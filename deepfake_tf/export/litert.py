@@ -85,14 +85,7 @@ def export_litert(
 
 
 def write_light_model(exported: Exported, calibration: Calibration, card: dict[str, Any], bundle: str | Path) -> None:
-    """Write the light model and the description of a bundle; those that are there are replaced.
-
-    Args:
-        exported: Exported, in float32.
-        calibration: Calibration.
-        card: JSON-able dict, the model card.
-        bundle: str or Path. The folder, such as `saved_model/deepfake`.
-    """
+    """Write the light model and the description of a bundle, such as `saved_model/deepfake`; see `export_litert`."""
     graph = MobileGraph(exported, calibration)
     no_images = np.zeros((0, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)  # this variant measures no ranges
     _write(graph, card, no_images, SHIPPED_VARIANT, Path(bundle) / DESCRIPTION, LIGHT_MODEL)

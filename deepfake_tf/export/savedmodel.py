@@ -24,37 +24,8 @@ from deepfake_tf.detectors.bundle import read_card
 from deepfake_tf.detectors.cifake import IMAGE_SIZE, SPEC
 from deepfake_tf.export.folding import fold_batch_norm
 from deepfake_tf.export.scoring_module import ARRAYS, ScoringModule, checked_output
-from deepfake_tf.networks import HEAD_LAYER, graph, with_features
+from deepfake_tf.networks import HEAD_LAYER, with_features
 from deepfake_tf.reading import tensorflow_reader
-
-
-def export_savedmodel(
-    model: keras.Model,
-    calibration: Calibration,
-    domain: Domain,
-    card: dict[str, Any],
-    output: str | Path,
-    warmup_images: list[bytes],
-    precision: str = "float32",
-) -> Path:
-    """Write a SavedModel with the signatures `serving_default`, `explain` and `from_pixels`.
-
-    Args:
-        model: keras.Model of `build_model`.
-        calibration: Calibration.
-        domain: Domain.
-        card: JSON-able dict. Becomes the asset `model_card.json`.
-        output: str or Path. The version's folder, such as `saved_model/deepfake/1`; replaced if there.
-        warmup_images: encoded images for the warm-up requests.
-        precision: "float32", or "bfloat16" for the network; see `fold_batch_norm`.
-
-    Returns:
-        The path written. It appears whole or not at all.
-
-    Raises:
-        ValueError: `output` exists and is no SavedModel, or `precision` is unknown or none of this network.
-    """
-    return write_savedmodel(exported_of(model, domain, precision), calibration, card, output, warmup_images)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,33 +52,40 @@ def exported_of(model: keras.Model, domain: Domain, precision: str = "float32") 
 
 
 def read_exported(model_dir: Path) -> Exported:
-    """What `export_savedmodel` was given, from the files that it wrote.
+    """What `write_savedmodel` was given, from the files that it wrote.
 
     Raises:
-        ValueError: the SavedModel was not written by `export_savedmodel`.
+        ValueError: the SavedModel was not written by it.
     """
-    limits = read_card(model_dir).get("domain")
-    if limits is None:
+    limits, file = read_card(model_dir).get("domain"), model_dir / "assets" / ARRAYS
+    if limits is None or not file.is_file():
         raise ValueError(f"{model_dir} has no model card with a domain: it was not made by deepfake-tf export")
-    file = model_dir / "assets" / ARRAYS
-    if file.is_file():
-        loaded = tf.saved_model.load(str(model_dir))
-        with np.load(file) as archive:
-            arrays = dict(archive)
-        network = loaded.network
-        means, whitening, kernel, bias = (arrays[name] for name in ("means", "whitening", "head_kernel", "head_bias"))
-    else:  # of a release that left them to the graph
-        network = graph.network_with_features(model_dir)
-        (means, whitening), (kernel, bias) = graph.read_domain(model_dir), graph.read_head(model_dir)
+    loaded = tf.saved_model.load(str(model_dir))
+    with np.load(file) as archive:
+        means, whitening, kernel, bias = (archive[name] for name in ("means", "whitening", "head_kernel", "head_bias"))
     smallest, largest = limits["sides_seen_in_training"]
     domain = Domain(smallest, largest, means, whitening, limits["mahalanobis_threshold"], limits["roughness_limit"])
-    return Exported(network, kernel, bias, domain)
+    return Exported(loaded.network, kernel, bias, domain)
 
 
 def write_savedmodel(
     exported: Exported, calibration: Calibration, card: dict[str, Any], output: str | Path, warmup_images: list[bytes]
 ) -> Path:
-    """`export_savedmodel` of a network that is exported already, with another calibration."""
+    """Write a SavedModel with the signatures `serving_default`, `explain` and `from_pixels`.
+
+    Args:
+        exported: Exported.
+        calibration: Calibration.
+        card: JSON-able dict. Becomes the asset `model_card.json`.
+        output: str or Path. The version's folder, such as `saved_model/deepfake/1`; replaced if there.
+        warmup_images: encoded images for the warm-up requests.
+
+    Returns:
+        The path written. It appears whole or not at all.
+
+    Raises:
+        ValueError: `output` exists and is no SavedModel.
+    """
     output = checked_output(output)
     domain = exported.domain
     arrays = {

@@ -48,17 +48,10 @@ class PatchFeatures(keras.layers.Layer):
 
 
 def build_cifake_vit(image_size: int = IMAGE_SIZE, dropout: float = 0.0, dtype: str | None = None) -> keras.Model:
-    """The network with fresh weights; see `load_teacher`.
+    """The network with fresh weights, for squares of a multiple of 16 pixels: see `build_model` and `load_teacher`.
 
-    The head reads the class token beside the mean of the others, both from the residual stream.
-
-    Args:
-        image_size: int. Side of the input in pixels, a multiple of 16.
-        dropout: float, 0..1. Rate before the head, in training only.
-        dtype: str or None. Keras dtype policy of the dense layers, such as "mixed_bfloat16"; None takes the global one.
-
-    Returns:
-        A `keras.Model`, float32 [N, image_size, image_size, 3] in -1..1 -> float32 [N, 1], the logit of FAKE.
+    The head reads the class token beside the mean of the others, both from the residual stream. `dtype` is that of the
+    dense layers.
     """
     images = keras.Input((image_size, image_size, 3), name="images")
     scale, offset = 255 * PIXEL_STD, 255 * PIXEL_MEAN

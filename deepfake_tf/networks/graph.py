@@ -82,50 +82,9 @@ def network_graph(model_dir: Path) -> tf.Graph:
 def network_function(model_dir: Path):
     """The same as a function for TensorFlow, as it is in the file: float32 [N, 224, 224, 3] -> logit [N, 1]."""
     graph = network_graph(model_dir)
-    return _import(graph, _logit(graph))
-
-
-def network_with_features(model_dir: Path):
-    """The same, with the map that the logit is computed from: -> dict of `logit` [N, 1], `features` [N, h, w, C]."""
-    graph = network_graph(model_dir)
-    return _import(graph, {"logit": _logit(graph), "features": _features(graph)})
-
-
-def read_head(model_dir: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel float32 [C] and bias float32 [1] of the dense unit that makes the logit of the pooled features."""
-    kernel, bias = _Reader(network_graph(model_dir)).head()
-    return kernel[:, 0], bias
-
-
-def read_domain(model_dir: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Means float32 [2, C] and whitening float32 [C, C] of `calibration.Domain`, from the constants that compute it.
-
-    Raises:
-        ValueError: the SavedModel does not measure a distance from its training data.
-    """
-    definition = saved_model_pb2.SavedModel.FromString((model_dir / "saved_model.pb").read_bytes())
-    for function in definition.meta_graphs[0].graph_def.library.function:
-        if any(node.op == "Conv2D" for node in function.node_def):
-            continue
-        constants = {node.name: node.attr["value"].tensor for node in function.node_def if node.op == "Const"}
-        value = lambda name, constants=constants: tf.make_ndarray(constants[name.partition(":")[0]])
-        for product in function.node_def:
-            if product.op != "MatMul" or product.input[1].partition(":")[0] not in constants:
-                continue
-            readers = [
-                node for node in function.node_def if node.op == "Sub" and f"{product.name}:product:0" in node.input
-            ]
-            if len(readers) == 2:  # the distance to either class
-                whitening = value(product.input[1])
-                whitened_means = np.stack([value(node.input[1]) for node in readers]).astype(np.float64)
-                return (whitened_means @ np.linalg.inv(whitening.astype(np.float64))).astype(np.float32), whitening
-    raise ValueError(f"{model_dir} measures no distance from its training data: export the run again")
-
-
-def _import(graph: tf.Graph, outputs: Any):
     wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph.as_graph_def(), name=""), [])
     element = lambda tensor: wrapped.graph.get_tensor_by_name(tensor.name)
-    return wrapped.prune([element(tensor) for tensor in graph.inputs], tf.nest.map_structure(element, outputs))
+    return wrapped.prune([element(tensor) for tensor in graph.inputs], element(_logit(graph)))
 
 
 class _Reader:
@@ -134,21 +93,10 @@ class _Reader:
     def __init__(self, graph: tf.Graph):
         self._graph = graph
         self._steps: dict[str, Step] = {}
-        self._constants: dict[str, np.ndarray | None] = {}
 
     def steps(self) -> list[Step]:
         self._visit(_logit(self._graph))
         return list(self._steps.values())
-
-    def head(self) -> tuple[np.ndarray, np.ndarray]:
-        """Kernel [C, 1] and bias [1] behind the logit."""
-        operation = _logit(self._graph).op
-        while operation.type in ("Identity", "Cast"):
-            operation = operation.inputs[0].op
-        kernel, bias = self._constant(operation.inputs[0].op.inputs[1]), self._constant(operation.inputs[1])
-        if kernel is None or bias is None:
-            raise ValueError(f"{operation.name} is no dense unit: export the model again")
-        return kernel, bias
 
     def _visit(self, tensor: tf.Tensor) -> str:
         """The name of the step behind a tensor, which it adds after all that it needs."""
@@ -232,10 +180,6 @@ class _Reader:
 def _logit(graph: tf.Graph) -> tf.Tensor:
     """The output with one column; the other one is the feature map."""
     return next(tensor for tensor in graph.outputs if tensor.shape.rank == 2)
-
-
-def _features(graph: tf.Graph) -> tf.Tensor:
-    return next(tensor for tensor in graph.outputs if tensor.shape.rank == 4)
 
 
 def run_in_tensorflow(steps: list[Step], dtype: tf.DType = tf.float32):

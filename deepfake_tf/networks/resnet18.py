@@ -18,16 +18,9 @@ BATCH_NORM_MOMENTUM = 0.9  # torchvision's 0.1, in Keras's convention
 
 
 def build_resnet18(image_size: int | None = IMAGE_SIZE, dropout: float = 0.0, dtype: str | None = None) -> keras.Model:
-    """ResNet-18 with one output: 11,177,025 trainable parameters.
+    """ResNet-18 with one output, 11,177,025 trainable parameters: see `build_model`. The head is float32.
 
-    Args:
-        image_size: int or None. Side of the input in pixels; None accepts any size.
-        dropout: float, 0..1. Rate before the head, in training only.
-        dtype: str or None. Keras dtype policy; None takes the global one. The head is float32.
-
-    Returns:
-        A `keras.Model`, float32 [N, image_size, image_size, 3] in -1..1 -> logit, float32 [N, 1].
-        Layers bear torchvision's names: `conv1`, `layer1.0.conv1`, `layer2.0.downsample.1`, `fc`.
+    Layers bear torchvision's names: `conv1`, `layer1.0.conv1`, `layer2.0.downsample.1`, `fc`.
     """
     images = keras.Input((image_size, image_size, 3), name="images")
     x = _convolution(images, 64, 7, 2, "conv1", dtype)

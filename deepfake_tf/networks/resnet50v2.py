@@ -15,16 +15,7 @@ from deepfake_tf.networks.batch_normalization import BatchNormalization
 def build_resnet50v2(
     image_size: int | None = IMAGE_SIZE, dropout: float = 0.0, dtype: str | None = None
 ) -> keras.Model:
-    """ResNet50V2 with one output: 23,521,409 trainable parameters.
-
-    Args:
-        image_size: int or None. Side of the input in pixels; None accepts any size.
-        dropout: float, 0..1. Rate before the head, in training only.
-        dtype: str or None. Keras dtype policy; None takes the global one. The head is float32.
-
-    Returns:
-        A `keras.Model`, float32 [N, image_size, image_size, 3] in -1..1 -> logit, float32 [N, 1].
-    """
+    """ResNet50V2 with one output, 23,521,409 trainable parameters: see `build_model`. The head is float32."""
     global_policy = keras.config.dtype_policy()
     if dtype is not None:  # keras.applications takes its dtype from the global policy only
         keras.config.set_dtype_policy(dtype)

@@ -26,14 +26,7 @@ def read_samples() -> list[bytes]:
 
 
 def write_samples(folder: str | Path) -> list[Path]:
-    """Write each photograph as it is, as a thumbnail of its middle, and as a crop, both 32 x 32.
-
-    Args:
-        folder: str or Path. Created where missing.
-
-    Returns:
-        The paths: three full-size photographs, three thumbnails, three crops.
-    """
+    """Write each photograph as it is, as a thumbnail of its middle, and as a crop, both 32 x 32; their paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     full_size, thumbnails, crops = [], [], []
@@ -53,13 +46,6 @@ def write_samples(folder: str | Path) -> list[Path]:
 
 def write_cifake_samples(folder: str | Path, archive: str | Path) -> list[Path]:
     """Write eight images of CIFAKE, four a class, named for their class.
-
-    Args:
-        folder: str or Path.
-        archive: str or Path. CIFAKE as a file or folder.
-
-    Returns:
-        The paths.
 
     Raises:
         ModuleNotFoundError: tensorflow-datasets is missing.

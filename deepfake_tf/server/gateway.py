@@ -34,8 +34,8 @@ from deepfake_tf.engines.server_requests import API_KEY_HEADER, ServerBusyError
 from deepfake_tf.engines.tf_serving import ModelEngine, ServerEngine
 from deepfake_tf.server.batching import Overloaded
 from deepfake_tf.server.description import describe
-from deepfake_tf.server.request_body import BodyError, BodyReader
-from deepfake_tf.server.upload import FIELD, UploadError, read_upload
+from deepfake_tf.server.request_body import BodyReader, HttpError
+from deepfake_tf.server.upload import FIELD, read_upload
 
 PATHS = ("/predict", "/cards", "/healthz", "/docs", "/openapi.json")
 MAX_IN_FLIGHT = 64  # requests that wait for an engine behind an address
@@ -270,10 +270,8 @@ def _first_row(outputs: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _status_of(error: Exception) -> int:
-    if isinstance(error, BodyError):
+    if isinstance(error, HttpError):
         return error.status
-    if isinstance(error, UploadError):
-        return 400
     if isinstance(error, (Overloaded, ServerBusyError)):
         return 503
     if isinstance(error, TimeoutError):

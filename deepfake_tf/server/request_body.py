@@ -24,12 +24,8 @@ STALL_TIMEOUT_SECONDS = 15.0  # without a byte of it: what has arrived is held, 
 Hold = Callable[[bytearray, bytes], None]  # adds a piece to a body, within the limits
 
 
-class BodyError(Exception):
-    """A body that is not read.
-
-    Attributes:
-        status: int. The HTTP status to answer with.
-    """
+class HttpError(Exception):
+    """An answer other than 200; `status` is the HTTP status."""
 
     def __init__(self, status: int, message: str):
         super().__init__(message)
@@ -49,7 +45,7 @@ class BodyReader:
         """The whole body, unzipped where it says `Content-Encoding: gzip`; held until the block is left.
 
         Raises:
-            BodyError: 413 over the limit, 503 while other requests hold too much, 408 where it comes too
+            HttpError: 413 over the limit, 503 while other requests hold too much, 408 where it comes too
                 slowly or not whole, 400 and 415 where its encoding is broken or unknown.
         """
         declared = request.headers.get("content-length", "")
@@ -62,7 +58,7 @@ class BodyReader:
             if len(body) + len(piece) > self.max_body_bytes:
                 raise self._too_large()
             if self._bytes_in_flight + len(piece) > self._max_bytes_in_flight:
-                raise BodyError(503, "the server is busy with large requests: try again later")
+                raise HttpError(503, "the server is busy with large requests: try again later")
             self._bytes_in_flight += len(piece)
             held += len(piece)
             body += piece
@@ -85,16 +81,16 @@ class BodyReader:
                     hold(body, chunk)
         except TimeoutError as error:
             limits = f"{READ_TIMEOUT_SECONDS:g} s, or stopped for {STALL_TIMEOUT_SECONDS:g} s"
-            raise BodyError(408, f"the body did not arrive within {limits}") from error
+            raise HttpError(408, f"the body did not arrive within {limits}") from error
         except ClientDisconnect as error:
-            raise BodyError(408, "the connection was closed before the body was whole") from error
+            raise HttpError(408, "the connection was closed before the body was whole") from error
         return bytes(body)
 
     async def _decoded(self, body: bytes, encoding: str, hold: Hold) -> bytes:
         if encoding in ("identity", ""):
             return body
         if encoding != "gzip":
-            raise BodyError(415, f"Content-Encoding must be gzip or absent. Received: {encoding}")
+            raise HttpError(415, f"Content-Encoding must be gzip or absent. Received: {encoding}")
         decoded = bytearray()
         stream = gzip.GzipFile(fileobj=io.BytesIO(body))
         try:
@@ -102,8 +98,8 @@ class BodyReader:
             while piece := await asyncio.to_thread(stream.read, _MIB):
                 hold(decoded, piece)
         except (OSError, EOFError, zlib.error) as error:
-            raise BodyError(400, f"the body is not whole gzip data: {error}") from error
+            raise HttpError(400, f"the body is not whole gzip data: {error}") from error
         return bytes(decoded)
 
-    def _too_large(self) -> BodyError:
-        return BodyError(413, f"the body is too large: at most {self.max_body_bytes / _MIB:.0f} MiB are accepted")
+    def _too_large(self) -> HttpError:
+        return HttpError(413, f"the body is too large: at most {self.max_body_bytes / _MIB:.0f} MiB are accepted")

@@ -21,7 +21,7 @@ from deepfake_tf.server.batching import Overloaded
 from deepfake_tf.server.loading import LoadingModel, Served
 from deepfake_tf.server.metrics import CONTENT_TYPE, exposition
 from deepfake_tf.server.predict_json import error_body, parse_request, read_inputs, received, write_outputs
-from deepfake_tf.server.request_body import BodyError, BodyReader
+from deepfake_tf.server.request_body import BodyReader, HttpError
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 TIMEOUT_SECONDS = 30.0  # TensorFlow Serving's --rest_api_timeout_in_ms
@@ -40,18 +40,6 @@ _STATUS_NAMES = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-
-
-class ApiError(Exception):
-    """An answer other than 200.
-
-    Attributes:
-        status: int. The HTTP status.
-    """
-
-    def __init__(self, status: int, message: str):
-        super().__init__(message)
-        self.status = status
 
 
 class TfServingApi:
@@ -77,7 +65,7 @@ class TfServingApi:
             return Response(_NOT_FOUND_PAGE, 404, {"Connection": "close"}, "text/html")
         try:
             body = await self._route(request, path)
-        except (ApiError, BodyError) as error:
+        except HttpError as error:
             return Response(error_body(str(error)), error.status, media_type="application/json")
         return Response(body, media_type="application/json")
 
@@ -88,9 +76,9 @@ class TfServingApi:
         match = _STATUS.fullmatch(path)
         if match and request.method == "GET":
             if match["model"] is None:
-                raise ApiError(400, "Missing model name in request.")
+                raise HttpError(400, "Missing model name in request.")
             return await self._metadata(match) if match["metadata"] else self._status(match)
-        raise ApiError(400, f"Malformed request: {request.method} {path}")
+        raise HttpError(400, f"Malformed request: {request.method} {path}")
 
     async def _timed(self, name: str, answer: Any) -> bytes:
         started = time.perf_counter()
@@ -99,7 +87,7 @@ class TfServingApi:
             body = await answer
             status = 200
             return body
-        except (ApiError, BodyError) as error:
+        except HttpError as error:
             status = error.status
             raise
         finally:
@@ -115,7 +103,7 @@ class TfServingApi:
     async def _answer_predict(self, body: bytes, match: re.Match[str]) -> bytes:
         model, version = await self._find(match)
         if match["verb"].lower() != "predict":
-            raise ApiError(400, f"The local server answers :predict alone. Received: :{match['verb']}")
+            raise HttpError(400, f"The local server answers :predict alone. Received: :{match['verb']}")
         refusals: tuple[type[Exception], ...] = (ValueError, TypeError, RecursionError, *model.input_errors)
         try:
             # In a thread: a large body takes a while to parse, and others are waiting.
@@ -131,22 +119,22 @@ class TfServingApi:
                 outputs = await model.call(version, signature_name, inputs)
             return await asyncio.to_thread(write_outputs, outputs, as_rows)
         except TimeoutError as error:
-            raise ApiError(504, "Timed out waiting for notification") from error
+            raise HttpError(504, "Timed out waiting for notification") from error
         except Overloaded as error:
-            raise ApiError(503, str(error)) from error
+            raise HttpError(503, str(error)) from error
         except refusals as error:
-            raise ApiError(400, without_node_names(getattr(error, "message", None) or str(error))) from error
+            raise HttpError(400, without_node_names(getattr(error, "message", None) or str(error))) from error
 
     async def _find(self, match: re.Match[str]) -> tuple[Served, Any]:
         name, version, label = match["model"], match["version"], match["label"]
         model = await self._loaded(name) if name in self._models else None
         if label is not None:
             if model is None or label not in model.labels:
-                raise ApiError(400, f"Unrecognized servable version label: {label}")
+                raise HttpError(400, f"Unrecognized servable version label: {label}")
             return model, model.versions[model.labels[label]]
         if model is None or (version is not None and _number(version) not in model.versions):
             wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-            raise ApiError(404, f"Servable not found for request: {wanted}")
+            raise HttpError(404, f"Servable not found for request: {wanted}")
         return model, model.latest if version is None else model.versions[_number(version)]
 
     async def _loaded(self, name: str) -> Served:
@@ -157,9 +145,9 @@ class TfServingApi:
             async with asyncio.timeout(self._timeout_seconds):
                 return await model.wait()
         except TimeoutError as error:
-            raise ApiError(503, f"{name} is being loaded: try again later") from error
+            raise HttpError(503, f"{name} is being loaded: try again later") from error
         except ConnectionError as error:
-            raise ApiError(503, str(error)) from error
+            raise HttpError(503, str(error)) from error
 
     async def _metadata(self, match: re.Match[str]) -> bytes:
         model, version = await self._find(match)
@@ -173,12 +161,12 @@ class TfServingApi:
         """Of one version, or of all: the real server does not look at a label here."""
         name, version = match["model"], match["version"]
         if name not in self._models:
-            raise ApiError(404, f"Could not find any versions of model {name}")
+            raise HttpError(404, f"Could not find any versions of model {name}")
         model = self._models[name]
         served = _served(model)
         present = model.numbers if isinstance(model, LoadingModel) else model.versions
         if version is not None and _number(version) not in present:
-            raise ApiError(404, f"Could not find version {version} of model {name}")
+            raise HttpError(404, f"Could not find version {version} of model {name}")
         numbers = [_number(version)] if version is not None else sorted(present, reverse=True)
         state = "AVAILABLE" if served else "LOADING"
         states = [

@@ -9,12 +9,10 @@ from __future__ import annotations
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from deepfake_tf.server.request_body import HttpError
+
 FIELD = "file"
 _MAX_PARTS = 16
-
-
-class UploadError(ValueError):
-    """The body holds no file that could be scored."""
 
 
 def read_upload(body: bytes, content_type: str) -> bytes:
@@ -26,18 +24,16 @@ def read_upload(body: bytes, content_type: str) -> bytes:
             or by a file name; anything else: the body is the file.
 
     Raises:
-        UploadError: no such part, several, a broken form, or nothing in it.
+        HttpError: 400; no such part, several, a broken form, or nothing in it.
     """
     try:
         media_type, options = parse_options_header(content_type)
         uploaded = _read_form(body, options.get(b"boundary", b"")) if media_type == b"multipart/form-data" else body
-    except UploadError:
-        raise
     except (FormParserError, ValueError, LookupError) as error:  # the last two of odd encodings in headers
-        raise UploadError(f"the multipart form is broken: {error}") from error
+        raise HttpError(400, f"the multipart form is broken: {error}") from error
     if not uploaded:
-        raise UploadError(
-            "no file, or an empty one: send the image as the multipart field `file`, or as the request's body"
+        raise HttpError(
+            400, "no file, or an empty one: send the image as the multipart field `file`, or as the request's body"
         )
     return uploaded
 
@@ -49,7 +45,7 @@ def _read_form(body: bytes, boundary: bytes) -> bytes:
 
     def begin() -> None:
         if len(parts) == _MAX_PARTS:
-            raise UploadError(f"the form has more than {_MAX_PARTS} parts: one file is accepted")
+            raise HttpError(400, f"the form has more than {_MAX_PARTS} parts: one file is accepted")
         parts.append(({}, bytearray()))
 
     def add_to(key: str):
@@ -73,11 +69,11 @@ def _read_form(body: bytes, boundary: bytes) -> bytes:
     }
     MultipartParser(boundary, callbacks).write(body)  # type: ignore[arg-type]
     if not ended:
-        raise UploadError("the multipart form is cut off")
+        raise HttpError(400, "the multipart form is cut off")
     is_file = lambda options: options.get(b"name") == FIELD.encode() or b"filename" in options
     # A browser sends a field for which no file was chosen as an empty one without a file name.
     files = [(options, data) for options, data in parts if is_file(options) and (data or options.get(b"filename"))]
     if len(files) > 1:
         names = ", ".join(options.get(b"name", b"").decode("utf-8", "replace")[:100] for options, _ in files)
-        raise UploadError(f"one file is accepted a request. Received: {len(files)} (fields {names})")
+        raise HttpError(400, f"one file is accepted a request. Received: {len(files)} (fields {names})")
     return bytes(files[0][1]) if files else b""

@@ -9,12 +9,7 @@ from deepfake_tf.plots import new_figure, save_figure
 
 
 def plot_learning_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Loss and accuracy of training and validation over the epochs.
-
-    Args:
-        rows: of history.csv.
-        path: Path of the PNG.
-    """
+    """Loss and accuracy of training and validation over the epochs, as a PNG; `rows` are those of history.csv."""
     figure = new_figure(9, 3.6)
     epochs = [row["epoch"] for row in rows]
     for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):

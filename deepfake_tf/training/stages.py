@@ -22,21 +22,9 @@ def train_stages(
     source: Mapping[str, Any] | None = None,
     strategy: str = "none",
 ) -> Path:
-    """Train the stages one after the other; see the module.
+    """Train the stages one after the other; arguments and errors as of `training.loop.train`.
 
-    Args:
-        examples: Examples, as for `training.loop.train`.
-        stages: TrainingConfigs. The `weights` of all but the first are those of the stage before.
-        run_dir: str or Path. New or empty.
-        source: where the examples come from; kept in data.json.
-        strategy: str, as for `training.loop.train`.
-
-    Returns:
-        The path of the weights in `run_dir`.
-
-    Raises:
-        FileExistsError: `run_dir` holds a run.
-        ValueError, FileNotFoundError: as `training.loop.train`.
+    The `weights` of all but the first are those of the stage before. Returns the path of the weights in `run_dir`.
     """
     from deepfake_tf.training import distribution
 

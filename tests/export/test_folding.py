@@ -11,7 +11,7 @@ from deepfake_tf.decision.domain import Domain
 from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.export.folding import fold_batch_norm
 from deepfake_tf.export.from_run import export_run
-from deepfake_tf.export.savedmodel import export_savedmodel, freeze
+from deepfake_tf.export.savedmodel import exported_of, freeze, write_savedmodel
 from deepfake_tf.networks import build_model, flip_averaged, with_features
 from tests.images import broken_images, encode, photograph
 
@@ -134,15 +134,8 @@ def test_an_unknown_precision_is_refused(trained):
 def test_a_bfloat16_savedmodel_is_half_the_size_and_runs_in_the_loader_of_tensorflow_serving(exported_model, tmp_path):
     domain = Domain(32, 32, np.zeros((2, 512), np.float32), np.eye(512, dtype=np.float32), threshold=1e6)
     path = tmp_path / "1"
-    export_savedmodel(
-        exported_model.keras_model,
-        exported_model.calibration,
-        domain,
-        {},
-        path,
-        exported_model.warmup_images,
-        "bfloat16",
-    )
+    exported = exported_of(exported_model.keras_model, domain, "bfloat16")
+    write_savedmodel(exported, exported_model.calibration, {}, path, exported_model.warmup_images)
     size = lambda folder: (folder / "saved_model.pb").stat().st_size
     assert size(path) < 0.6 * size(exported_model.path)
     batch = [encode(photograph(32, 32, seed), "PNG") for seed in range(6)] + [broken_images()["cut.png"][0]]

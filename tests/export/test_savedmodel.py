@@ -12,7 +12,7 @@ from deepfake_tf.decision.calibration import Calibration
 from deepfake_tf.decision.domain import Domain
 from deepfake_tf.decision.known_image import known_image
 from deepfake_tf.evaluation.scoring import load_scorer
-from deepfake_tf.export.savedmodel import export_savedmodel, freeze, read_exported, write_savedmodel
+from deepfake_tf.export.savedmodel import exported_of, freeze, read_exported, write_savedmodel
 from deepfake_tf.export.warmup import WARMUP_FILE
 from deepfake_tf.networks import build_model, with_features
 from deepfake_tf.reading import tensorflow_reader
@@ -232,7 +232,8 @@ def test_another_calibration_leaves_logits_and_domain_as_they_are(exported_model
     domain = Domain(32, 48, means, np.eye(512, dtype=np.float32), threshold=30.0, roughness_limit=0.5)
     limits = {"sides_seen_in_training": [32, 48], "mahalanobis_threshold": 30.0, "roughness_limit": 0.5}
     images = [encode(photograph(32, 32, seed), "PNG") for seed in range(3)]
-    export_savedmodel(exported_model.keras_model, exported_model.calibration, domain, {"domain": limits}, first, images)
+    exported = exported_of(exported_model.keras_model, domain)
+    write_savedmodel(exported, exported_model.calibration, {"domain": limits}, first, images)
     calibration = Calibration(temperature=0.8, threshold=0.4, band=(0.3, 0.5), intercept=-0.6)
     second = write_savedmodel(read_exported(first), calibration, {"domain": limits}, tmp_path / "second", images)
     images.append(encode(photograph(300, 300), "PNG"))
@@ -244,11 +245,11 @@ def test_another_calibration_leaves_logits_and_domain_as_they_are(exported_model
     assert after["in_domain"].tolist() == before["in_domain"].tolist()
 
 
-def test_a_folder_that_is_no_savedmodel_is_not_replaced(tmp_path, exported_model):
+def test_a_folder_that_is_no_savedmodel_is_not_replaced(tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "precious.txt").write_text("keep")
     with pytest.raises(ValueError, match="is no SavedModel"):
-        export_savedmodel(exported_model.keras_model, None, None, {}, tmp_path / "1", [])
+        write_savedmodel(None, None, {}, tmp_path / "1", [])
     assert (tmp_path / "1" / "precious.txt").exists()
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from deepfake_tf.benchmark.peers import build_peers
-from deepfake_tf.export.savedmodel import export_savedmodel
+from deepfake_tf.export.savedmodel import exported_of, write_savedmodel
 from deepfake_tf.networks import build_model, flip_averaged
 from deepfake_tf.networks.graph import network_function, read_steps, run_in_tensorflow
 from deepfake_tf.networks.pretrained import load_pretrained
@@ -27,7 +27,7 @@ def saved_model(request, exported_model, tmp_path_factory):
     model = flip_averaged(build_model("resnet18", 112))
     domain = Domain(32, 32, np.zeros((2, 512), np.float32), np.eye(512, dtype=np.float32), threshold=1e6)
     path = tmp_path_factory.mktemp("flipped") / "1"
-    export_savedmodel(model, exported_model.calibration, domain, {}, path, exported_model.warmup_images)
+    write_savedmodel(exported_of(model, domain), exported_model.calibration, {}, path, exported_model.warmup_images)
     return path, model, 2
 
 

@@ -9,7 +9,7 @@ import pytest
 from starlette.requests import Request
 
 from deepfake_tf.server import request_body
-from deepfake_tf.server.request_body import BodyError, BodyReader
+from deepfake_tf.server.request_body import BodyReader, HttpError
 
 
 def _request(*chunks: bytes, **headers: str) -> Request:
@@ -28,7 +28,7 @@ def test_bytes_are_held_until_the_block_is_left():
         bodies = BodyReader(max_body_bytes=10, max_bytes_in_flight=15)
         async with bodies.read(_request(b"12345", b"67890")) as body:
             assert body == b"1234567890"
-            with pytest.raises(BodyError, match="busy") as refused:
+            with pytest.raises(HttpError, match="busy") as refused:
                 async with bodies.read(_request(b"123456")):
                     pass
             assert refused.value.status == 503
@@ -56,7 +56,7 @@ def test_bytes_are_held_until_the_block_is_left():
 def test_refusals(request_, status):
     async def main():
         bodies = BodyReader(max_body_bytes=50, max_bytes_in_flight=100)
-        with pytest.raises(BodyError) as refused:
+        with pytest.raises(HttpError) as refused:
             async with bodies.read(request_):
                 pass
         assert refused.value.status == status
@@ -70,7 +70,7 @@ def test_unzipped_bytes_are_held_too():
         zipped = lambda: _request(gzip.compress(bytes(900)), content_encoding="gzip")
         async with bodies.read(zipped()) as body:
             assert body == bytes(900)
-            with pytest.raises(BodyError, match="busy"):
+            with pytest.raises(HttpError, match="busy"):
                 async with bodies.read(zipped()):
                     pass
         async with bodies.read(_request(bytes(1000))):
@@ -94,7 +94,7 @@ def test_a_body_that_does_not_come(monkeypatch, limit):
             return {"type": "http.request", "body": b"1", "more_body": True}
 
         bodies = BodyReader(max_body_bytes=1000, max_bytes_in_flight=1000)
-        with pytest.raises(BodyError, match="the body did not arrive within") as refused:
+        with pytest.raises(HttpError, match="the body did not arrive within") as refused:
             async with bodies.read(Request({"type": "http", "method": "POST", "headers": []}, receive)):
                 pass
         assert refused.value.status == 408

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from deepfake_tf.decision.calibration import Calibration
 from deepfake_tf.training.photograph.features import Features
 from deepfake_tf.training.photograph.heads import LinearHead
 from deepfake_tf.training.photograph.selection import (
@@ -129,25 +130,6 @@ def domain_limit(labels: np.ndarray, kinds: np.ndarray, domain_logits: np.ndarra
     return float(np.quantile(domain_logits[photographs], DOMAIN_SHARE))
 
 
-@dataclasses.dataclass(frozen=True)
-class PhotographCalibration:
-    """From a logit to P(FAKE) and a verdict: probability = sigmoid((logit - offset) / temperature).
-
-    Attributes:
-        temperature: float > 0.
-        offset: float, in logits.
-        band: (low, high) probabilities. From `high` on "likely generated", up to `low` "likely real".
-    """
-
-    temperature: float
-    offset: float
-    band: tuple[float, float]
-
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """float [N] -> float [N], P(FAKE) where both classes are equally frequent."""
-        return expit((logits - self.offset) / self.temperature)
-
-
 ACCUSED = 0.01  # of real images, at most, reach "likely generated"
 ACCUSED_WORST_SOURCE = 0.03  # of the real images of any source of WORST_SOURCE_IMAGES or more
 WORST_SOURCE_IMAGES = 40
@@ -157,11 +139,11 @@ MISSED = 0.05  # of generated images, at most, fall to "likely real"
 
 def calibrate(
     labels: np.ndarray, repositories: np.ndarray, logits: np.ndarray, doubtful: Collection[str] = ()
-) -> PhotographCalibration:
-    """Temperature, offset and the band of "uncertain" from out-of-fold logits.
+) -> Calibration:
+    """Temperature, intercept and the band of "uncertain" from out-of-fold logits.
 
-    Temperature and offset minimise the log loss (Platt, 1999), sources weighted as in training. The upper limit is the
-    lowest logit that at most 1 % of all real images reach, and at most 3 % of any real source of 40 images or more;
+    Temperature and intercept minimise the log loss (Platt, 1999), sources weighted as in training. The upper limit is
+    the lowest logit that at most 1 % of all real images reach, and at most 3 % of any real source of 40 images or more;
     the lower one the highest that at most 5 % of generated images fall to. Where the two would cross, the band is
     empty.
 
@@ -192,8 +174,9 @@ def calibrate(
     offset = -intercept / slope
     # Classes that no image crosses would drive all probabilities to 0 and 1, where float32 tells none apart.
     temperature = max(1 / slope, float(np.abs(logits - offset).max()) / MOST_SCALED)
-    band = expit((np.array([low, high]) - offset) / temperature)
-    return PhotographCalibration(float(temperature), float(offset), (float(band[0]), float(band[1])))
+    calibration = Calibration(float(temperature), 0.5, (0.0, 1.0), float(-offset / temperature))
+    low, high = map(float, calibration.probabilities(np.array([low, high])))
+    return dataclasses.replace(calibration, band=(low, high))
 
 
 def _limit(logits: np.ndarray, share: float) -> float:
@@ -213,7 +196,7 @@ class TrainedDetector:
         head: LinearHead. Its logit says "generated".
         domain_head: LinearHead. Its logit says "no photograph".
         domain_limit: float. Above it an image is out of domain, and its verdict "uncertain".
-        calibration: PhotographCalibration, of images in domain.
+        calibration: Calibration, of images in domain.
         fold_of: int64 [N]. The fold in which an image was left out.
         logits: float64 [N]. Out of fold.
         domain_logits: float64 [N]. Out of fold.
@@ -222,7 +205,7 @@ class TrainedDetector:
     head: LinearHead
     domain_head: LinearHead
     domain_limit: float
-    calibration: PhotographCalibration
+    calibration: Calibration
     fold_of: np.ndarray
     logits: np.ndarray
     domain_logits: np.ndarray

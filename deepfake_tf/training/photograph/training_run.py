@@ -27,7 +27,6 @@ from deepfake_tf.training.photograph.selection import FOLDS, summarise
 from deepfake_tf.writing import check_folder, write_whole
 
 TRAINED = "trained.json"
-THRESHOLD = 0.5
 SMALLEST_SOURCE = 10  # images, of a row in the tables
 
 
@@ -101,8 +100,11 @@ def describe(
     return {
         "labels": list(LABEL_NAMES),
         "view": {"side": SPEC.view_side, "smallest_short_side": SPEC.shortest_side},
-        "calibration": {"temperature": calibration.temperature, "offset": calibration.offset},
-        "threshold": THRESHOLD,
+        "calibration": {
+            "temperature": calibration.temperature,
+            "offset": -calibration.intercept * calibration.temperature,
+        },
+        "threshold": calibration.threshold,
         "band": [low, high],
         "domain": {"limit": trained.domain_limit},
         "training": {

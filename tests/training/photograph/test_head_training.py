@@ -109,7 +109,7 @@ def test_probabilities_mean_what_they_say():
     labels, repositories, logits = out_of_fold_logits(count=40_000)
     calibration = calibrate(labels, repositories, logits * 3 + 0.7)
     np.testing.assert_allclose(calibration.probabilities(logits * 3 + 0.7), expit(logits * 2 * 1.5 / 1.5**2), atol=0.02)
-    assert calibration.offset == pytest.approx(0.7, abs=0.1)
+    assert -calibration.intercept * calibration.temperature == pytest.approx(0.7, abs=0.1)
 
 
 def test_the_band_holds_its_promises():
