@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from deepfake_tf.detectors.cifake.config import TrainingConfig
 from deepfake_tf.text import plural, printable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from deepfake_tf.data.examples import Examples
     from deepfake_tf.data.pipeline import DecodedImages
 
+Images = TypeVar("Images", "Examples", "DecodedImages")
+SPLITS = ("validation", "test", "all")
 DATA_HELP = (
     "cifake; a folder with one folder a class (REAL/ and FAKE/); the hackathon's layout; or a CSV of path,label. "
     "May be given several times"
@@ -52,7 +55,7 @@ def add_data_options(command: argparse.ArgumentParser, required: bool = True) ->
 
 
 def add_split_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--split", choices=("validation", "test", "all"), default="validation")
+    command.add_argument("--split", choices=SPLITS, help=f"default: {SPLITS[0]}")
     command.add_argument("--limit", type=int, metavar="N", help="use N images of the split, evenly spread over it")
     command.add_argument("--validation-fraction", type=float, metavar="SHARE", help="default: the model's own")
     command.add_argument(
@@ -69,15 +72,20 @@ def data_of_run(run_dir: Path, options: argparse.Namespace) -> DataSource:
     """The data given, else the data that the run remembers.
 
     Raises:
-        ValueError: it remembers none.
+        ValueError: it remembers none, or the same data with labels the other way round.
     """
-    if options.data:
-        return data_given(options)
     file = run_dir / "data.json"
-    if not file.is_file():
+    remembered = DataSource(**json.loads(file.read_text())) if file.is_file() else None
+    if options.data:
+        given = data_given(options)
+        places = lambda source: [*map(os.path.abspath, source.sources)]
+        if remembered and places(given) == places(remembered) and given.swap_labels != remembered.swap_labels:
+            how = "with" if remembered.swap_labels else "without"
+            raise ValueError(f"{run_dir} was trained on these data {how} --swap-labels: go on {how} it")
+        return given
+    if remembered is None:
         raise ValueError(f"{file} does not exist: name the data of this run with --data")
-    remembered = json.loads(file.read_text())
-    return DataSource(remembered["sources"], options.archive or remembered["archive"], remembered["swap_labels"])
+    return dataclasses.replace(remembered, archive=options.archive or remembered.archive)
 
 
 def load_split(options: argparse.Namespace, model: str | Path) -> DecodedImages:
@@ -91,42 +99,66 @@ def load_split(options: argparse.Namespace, model: str | Path) -> DecodedImages:
         ValueError: an option is out of range, or the split has no images. Echoes what was received.
         OSError: as `load_examples`.
     """
-    if options.limit is not None and options.limit < 1:
-        raise ValueError(f"--limit must be 1 or more. Received: {options.limit}")
+    split = options.split or SPLITS[0]
     if options.validation_fraction is not None and not 0 < options.validation_fraction < 1:
         raise ValueError(f"--validation-fraction must be between 0 and 1. Received: {options.validation_fraction}")
-    import numpy as np
-
-    from deepfake_tf.data.examples import select_split
     from deepfake_tf.data.pipeline import DecodedImages
 
     examples = data_given(options).load()
-    if options.split == "test" and "test" not in examples.splits:
+    if split == "test" and "test" not in examples.splits:
         raise ValueError(f"The data hold no images that are marked test. Received: {plural(len(examples), 'image')}")
     images = DecodedImages(examples, description="reading images")
     for name, error in images.errors.items():
         print(f"left out: {printable(name)}: {printable(error)}", file=sys.stderr)
-    if options.split != "all":
-        images = select_split(images, options.split, *_split_of(model, options))
-    if options.limit and options.limit < len(images):
-        images = images.take(np.linspace(0, len(images) - 1, options.limit).astype(int))
-    return images
+    if split != "all":
+        images = _selected(images, split, options, model)
+    return spread(images, options.limit)
 
 
-def _split_of(model: str | Path, options: argparse.Namespace) -> tuple[float, int]:
-    """Share and seed of the validation split: as asked for, else the model's own, else those of `train`."""
-    from deepfake_tf.training.run_directory import split_of
+def spread(images: Images, limit: int | None) -> Images:
+    """So many of the images, evenly spread over them; all where no limit is given, or it is above their number.
 
+    Raises:
+        ValueError: limit is below 1.
+    """
+    import numpy as np
+
+    if limit is not None and limit < 1:
+        raise ValueError(f"--limit must be 1 or more. Received: {limit}")
+    if limit is None or limit >= len(images):
+        return images
+    return images.take(np.linspace(0, len(images) - 1, limit).astype(int))
+
+
+def refuse_split(options: argparse.Namespace, option: str) -> None:
+    """
+    Raises:
+        ValueError: a split was asked for beside an option that takes all images.
+    """
+    given = {name: getattr(options, name) for name in ("split", "validation_fraction", "split_seed")}
+    if found := [f"--{name.replace('_', '-')} {value}" for name, value in given.items() if value is not None]:
+        raise ValueError(f"{option} takes the images of all splits. Received: {', '.join(found)}")
+
+
+def _selected(images: DecodedImages, split: str, options: argparse.Namespace, model: str | Path) -> DecodedImages:
+    """The split: as asked for, else the model's own, else that of `train` without options."""
+    import numpy as np
+
+    from deepfake_tf.data.examples import select_split
+    from deepfake_tf.training.run_directory import held_out, split_of
+
+    asked = (options.validation_fraction, options.split_seed)
+    if split == "validation" and asked == (None, None):
+        held = held_out(model, images.examples.names)
+        if held is not None:
+            return images.take(np.array([i for i in held if images.examples.splits[i] != "test"], np.int64))
     own = split_of(model)
     fraction, seed = own or (TrainingConfig.validation_fraction, TrainingConfig.split_seed)
-    chosen = (
-        fraction if options.validation_fraction is None else options.validation_fraction,
-        seed if options.split_seed is None else options.split_seed,
-    )
-    if own and chosen != own and options.split == "validation":
+    chosen = (fraction if asked[0] is None else asked[0], seed if asked[1] is None else asked[1])
+    if own and chosen != own and split == "validation":
         print(
             f"note: {model} held out another split (--validation-fraction {fraction} --split-seed {seed}): it was "
             "trained on some of these images",
             file=sys.stderr,
         )
-    return chosen
+    return select_split(images, split, *chosen)

@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 
 from deepfake_tf.cli.command import Commands, add_command
-from deepfake_tf.cli.data_options import add_data_options, add_split_options, data_given, load_split
+from deepfake_tf.cli.data_options import (
+    SPLITS,
+    add_data_options,
+    add_split_options,
+    data_given,
+    load_split,
+    refuse_split,
+)
 from deepfake_tf.cli.exit_codes import EXIT_OK, EXIT_SOME_FAILED
 from deepfake_tf.cli.model_options import add_model_option, find_measured_model, load_detector, threshold_of
 from deepfake_tf.text import json_text, plural
@@ -45,6 +52,7 @@ def _measure_by_source(options: argparse.Namespace) -> int:
             f"--by judges all images: it takes neither --groups nor --limit. Received: --groups {options.groups}, "
             f"--limit {options.limit}"
         )
+    refuse_split(options, "--by")
     check_folder(options.output)
     detector = load_detector(options.model)
     examples = data_given(options).load()
@@ -65,7 +73,7 @@ def _measure(options: argparse.Namespace) -> int:
     images = load_split(options, model)
     probabilities = score(model, images)
     threshold = threshold_of(model)
-    description = {"model": str(model), "data": options.data, "split": options.split}
+    description = {"model": str(model), "data": options.data, "split": options.split or SPLITS[0]}
     metrics = write_report(
         options.output, images.examples.labels, probabilities, threshold, images.examples.names, description
     )

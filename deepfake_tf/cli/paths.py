@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deepfake_tf.reading.files import is_image_file
+from deepfake_tf.reading.files import is_image_file, walk
 from deepfake_tf.reading.formats import IMAGE_EXTENSIONS, TRANSCODED_EXTENSIONS
 from deepfake_tf.writing import check_file, is_stream
 
@@ -38,8 +38,7 @@ def expand_paths(patterns: Sequence[str]) -> list[str]:
 def _images_in(folder: str) -> Iterator[str]:
     """Its image files, and those folders in it that cannot be read: each becomes a row with an error."""
     locked: list[str] = []
-    for place, _, names in os.walk(folder, onerror=lambda error: locked.append(error.filename)):
-        yield from (file for name in names if is_image_file(Path(file := os.path.join(place, name))))
+    yield from (file for file in walk(folder, lambda error: locked.append(error.filename)) if is_image_file(Path(file)))
     yield from locked
 
 

@@ -6,7 +6,14 @@ import argparse
 from typing import Any
 
 from deepfake_tf.cli.command import Commands, add_command
-from deepfake_tf.cli.data_options import add_data_options, add_split_options, data_given, load_split
+from deepfake_tf.cli.data_options import (
+    add_data_options,
+    add_split_options,
+    data_given,
+    load_split,
+    refuse_split,
+    spread,
+)
 from deepfake_tf.cli.exit_codes import EXIT_OK
 from deepfake_tf.cli.model_options import add_model_option, find_measured_model, load_detector, threshold_of
 from deepfake_tf.text import plural
@@ -38,9 +45,10 @@ def _measure_photographs(options: argparse.Namespace) -> int:
         format_photograph_robustness,
     )
 
+    refuse_split(options, "--photographs")
     check_folder(options.output)
     detector = load_detector(options.model)
-    examples = data_given(options).load()
+    examples = spread(data_given(options).load(), options.limit)
     description = {"model": str(detector.model_dir), "data": options.data}
     rows = evaluate_photograph_robustness(detector, examples, options.output, description)
     print(format_photograph_robustness(rows), end="")

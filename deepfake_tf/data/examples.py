@@ -73,8 +73,8 @@ def split_validation(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split into training and validation with equal images on one side.
 
-    Each class is split by itself. Which side an image falls on follows from its content and the seed
-    alone, not from names or order.
+    Each class is split by itself. Which side an image falls on follows from the contents and the seed, not from names
+    or order; where images are added or removed, some near the cut change sides.
 
     Args:
         labels: int64 [N]; 1 = FAKE, 0 = REAL.

@@ -15,6 +15,7 @@ import numpy as np
 
 from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.data.examples import Examples
+from deepfake_tf.reading.files import walk
 from deepfake_tf.reading.formats import IMAGE_EXTENSIONS
 from deepfake_tf.text import plural
 
@@ -50,7 +51,7 @@ def load_folders(root: str | Path) -> Examples:
 
     found, left_out = [], collections.Counter[str]()
     for split, folder in class_folders:
-        files = [file for file in folder.rglob("*") if file.is_file() and not _is_ignored(file, folder)]
+        files = [file for file in map(Path, walk(folder)) if file.is_file() and not _is_ignored(file, folder)]
         images = [file for file in files if is_image(file)]
         left_out.update(file.suffix or file.name for file in files if not is_image(file))
         if not images:

@@ -50,7 +50,7 @@ class DecodedImages:
         self.image_size = image_size
         self.digests: list[bytes] = []
         self.errors: dict[str, str] = {}
-        sizes, readable = [], []
+        sizes, readable, squared = [], [], False
         pixels: list[np.ndarray] | None = []
         with progress_bar(len(examples), description, "image") as bar:
             for index, image in _decode_each(examples):
@@ -60,9 +60,10 @@ class DecodedImages:
                 sizes.append((width, height))
                 self.digests.append(hashlib.sha256(b"%dx%d:" % (width, height) + image.tobytes()).digest())
                 if pixels is not None:
-                    if pixels and image.shape != pixels[0].shape:
-                        if len(set(sizes[:-1])) == 1:  # the first of another size
-                            pixels = [self._to_square(earlier) for earlier in pixels]
+                    if pixels and not squared and image.shape != pixels[0].shape:  # the first of another size
+                        squared = True
+                        pixels = [self._to_square(earlier) for earlier in pixels]
+                    if squared:
                         image = self._to_square(image)
                     pixels.append(image)
                     if len(pixels) * pixels[0].nbytes > CACHE_BYTES:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 UNNAMED = "(unnamed)"  # images that lie in the class folder itself
 ALL = "all"
-_POSITION = re.compile(r"\d+:")  # before the names of several sources; see `data.examples.concatenate`
+_POSITION = re.compile(r"^\d+:")  # before the names of several sources; see `data.examples.concatenate`
 
 
 def evaluate_by_source(

@@ -46,7 +46,8 @@ def compute_metrics(
               images; of two classes it is the mean over classes of Kull et al. (https://arxiv.org/abs/1910.12656),
               since P(REAL) has the same gaps. `CLASSWISE_ECE_BINS` bins hold equally many images; equal probabilities
               share a bin; the interval's bins are those of the data,
-          `mean_probability`: of P(FAKE); without bias it is the share of FAKE,
+          `mean_probability`: of P(FAKE); without bias it is the share of FAKE, where both classes are alike in number,
+              as `export` calibrates for,
           `brier`: mean squared difference of probability and label,
           `tpr_at_1_percent_fpr`: the share of FAKE found at the lowest threshold that accuses at most
               1 % of REAL;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deepfake_tf.contract import MAX_FILE_BYTES
@@ -58,6 +59,23 @@ def too_large(size: int) -> str:
 def reason_of(error: OSError | ValueError) -> str:
     """What a row says of a file that could not be read."""
     return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def walk(folder: str | os.PathLike[str], onerror: Callable[[OSError], object] | None = None) -> Iterator[str]:
+    """All files below a folder, in no order; links to folders are followed, each folder is visited once.
+
+    Args:
+        folder: path.
+        onerror: takes what is raised by a folder that cannot be read; None passes over it.
+    """
+    seen = set()
+    for place, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
+        identity = os.path.realpath(place)
+        if identity in seen:
+            folders.clear()
+            continue
+        seen.add(identity)
+        yield from (os.path.join(place, name) for name in names)
 
 
 def is_image_file(file: Path) -> bool:

@@ -99,6 +99,11 @@ class BestWeights(keras.callbacks.Callback):
         self.best = math.inf
 
     def on_epoch_end(self, epoch, logs=None):
+        if math.isnan(logs["val_loss"]):
+            raise ValueError(
+                f"The validation loss of epoch {epoch + 1} is no number: the training has diverged. The best weights "
+                "before are kept. Begin anew, with a lower --learning-rate."
+            )
         if logs["val_loss"] >= self.best:
             return
         self.best = logs["val_loss"]

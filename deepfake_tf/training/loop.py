@@ -17,7 +17,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +128,7 @@ def train(
         distribution.mirror_variables()
         model = _build(config)
         model.set_weights(arrays)
-    _compile(model, config, total_steps=steps * config.epochs)
+    _compile(model, config, steps * config.epochs, class_weights(training.examples.labels))
     if checkpoint.epoch:
         checkpoint.restore(model)
         print(f"resuming after epoch {checkpoint.epoch}")
@@ -154,7 +154,6 @@ def train(
         initial_epoch=checkpoint.epoch,
         steps_per_epoch=steps,
         callbacks=callbacks,
-        class_weight=class_weights(training.examples.labels),
         shuffle=False,  # the batches come shuffled
         verbose=(1 if os.isatty(1) else 2) if workers.is_chief else 0,
     )
@@ -260,7 +259,7 @@ def _check_classes(training: DecodedImages, validation: DecodedImages) -> None:
             )
 
 
-def _compile(model: keras.Model, config: TrainingConfig, total_steps: int) -> None:
+def _compile(model: keras.Model, config: TrainingConfig, total_steps: int, weights: Mapping[int, float] | None) -> None:
     learning_rate = config.learning_rate
     if config.schedule == "cosine":
         warmup_steps = max(1, round(config.warmup_fraction * total_steps))
@@ -278,12 +277,29 @@ def _compile(model: keras.Model, config: TrainingConfig, total_steps: int) -> No
         optimizer = keras.optimizers.Adam(learning_rate)
     model.compile(
         optimizer,
-        keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=config.label_smoothing),
+        _loss(config.label_smoothing, weights),
         metrics=[
             _Accuracy("accuracy", threshold=0.0),  # of a logit: probability 0.5
             _AUC(name="auc", from_logits=True, num_thresholds=1000),
         ],
     )
+
+
+def _loss(label_smoothing: float, weights: Mapping[int, float] | None) -> keras.losses.Loss | Callable:
+    """Cross-entropy of logits, of training and validation alike.
+
+    In the loss, since Keras's `class_weight` leaves validation unweighted, by which the best epoch is chosen, and takes
+    a soft label of .9 for class 0.
+    """
+    if weights is None:
+        return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+
+    def balanced_crossentropy(y_true, y_pred):
+        losses = keras.losses.binary_crossentropy(y_true, y_pred, True, label_smoothing)
+        is_fake = keras.ops.round(y_true[:, 0])
+        return losses * (weights[FAKE] * is_fake + weights[REAL] * (1.0 - is_fake))
+
+    return balanced_crossentropy
 
 
 class _OfClasses(keras.metrics.Metric):

@@ -70,6 +70,22 @@ def split_of(model: str | Path) -> tuple[float, int] | None:
     return training["validation_fraction"], training["split_seed"]
 
 
+def held_out(model: str | Path, names: Sequence[str]) -> list[int] | None:
+    """The positions of the images that a run was not trained on, by its own lists: new ones count among them.
+
+    Returns:
+        None where `model` is no run directory with such lists, or they name none of these images.
+    """
+    files = [Path(model) / file for file in SPLIT_FILES]
+    if not all(file.is_file() for file in files):
+        return None
+    trained, validation = (set(read_names(file)) for file in files)
+    spelt = [printable(name) for name in names]
+    if (trained | validation).isdisjoint(spelt):
+        return None
+    return [index for index, name in enumerate(spelt) if name not in trained]
+
+
 def load_network(run_dir: Path) -> tuple[TrainingConfig, keras.Model]:
     """The configuration of a run, and its network with the best weights.
 

@@ -36,3 +36,14 @@ def test_a_run_remembers_its_data_but_the_archive_may_have_moved(run_dir, typed,
 def test_a_run_without_data_asks_for_them(tmp_path):
     with pytest.raises(ValueError, match="data.json does not exist: name the data of this run with --data"):
         data_of_run(tmp_path, parsed())
+
+
+@pytest.mark.parametrize("spelt", ["{}", "{}/", "{}/../data"])
+def test_the_same_data_with_labels_the_other_way_round_are_refused(tmp_path, spelt):
+    data = tmp_path / "data"
+    data.mkdir()
+    remembered = {"sources": [str(data)], "archive": None, "swap_labels": True}
+    (tmp_path / "data.json").write_text(json.dumps(remembered))
+    with pytest.raises(ValueError, match="was trained on these data with --swap-labels: go on with it"):
+        data_of_run(tmp_path, parsed("--data", spelt.format(data)))
+    assert data_of_run(tmp_path, parsed("--data", spelt.format(data), "--swap-labels")).swap_labels

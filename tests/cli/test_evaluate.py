@@ -49,3 +49,10 @@ def test_what_it_does_not_heed_is_refused_before_anything_is_read(tmp_path, caps
     arguments = ["evaluate", "--data", str(tmp_path / "nowhere"), "--by", "generator", *option]
     assert main([*arguments, "--output", str(tmp_path)]) == 2
     assert f"Received: --groups {option[1] if option[0] == '--groups' else None}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["evaluate", "--by", "generator"], ["robustness", "--photographs"]])
+def test_a_split_of_photographs_is_refused(tmp_path, capsys, command):
+    arguments = [*command, "--data", str(tmp_path / "nowhere"), "--output", str(tmp_path / "out"), "--split", "test"]
+    assert main(arguments) == 2
+    assert f"{command[1]} takes the images of all splits. Received: --split test" in capsys.readouterr().err

@@ -43,6 +43,11 @@ def test_train_resume_evaluate_export_predict(tmp_path):
     assert {"metrics.json", "roc.png", "reliability.png", "confusion_matrix.png"} <= set(os.listdir(report))
     exported = run("export", tmp_path / "run", "--output", tmp_path / "model" / "1")
     assert exported.returncode == 0, exported.stderr
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "data" / "REAL" / "new.png")  # since the training
+    with_a_new_one = run("evaluate", "--data", tmp_path / "data", "--model", tmp_path / "run", "--output", report)
+    assert with_a_new_one.returncode == 0, with_a_new_one.stderr
+    assert names_in(report) == held_out | {"REAL/new.png"}
+    (tmp_path / "data" / "REAL" / "new.png").unlink()
     by_model = ("evaluate", "--data", tmp_path / "data", "--model", tmp_path / "model" / "1", "--output", report)
     assert run(*by_model).stderr == ""
     assert names_in(report) == held_out

@@ -41,6 +41,15 @@ def test_images_at_any_depth_and_other_files(write_images):
     assert "DS_Store" not in note
 
 
+def test_links_to_folders_are_followed_once(write_images, tmp_path_factory):
+    root = write_images({"REAL/coco": 1, "FAKE": 1})
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (root / "REAL/coco/0.png").rename(elsewhere / "1.png")
+    (root / "REAL/linked").symlink_to(elsewhere)
+    (elsewhere / "circle").symlink_to(elsewhere)
+    assert list(load_folders(root).names) == ["FAKE/0.png", "REAL/linked/1.png"]
+
+
 @pytest.mark.parametrize(
     ("name", "label"),
     [("REAL", 0), ("real_photos", 0), ("Fake", 1), ("FAKE-sdxl", 1), ("realistic", None), ("my_fake", None)],

@@ -27,6 +27,7 @@ VERDICTS = ["likely real", "uncertain", "likely generated", "likely generated", 
         ("camera/1.png", "camera"),
         ("/data/camera/1.png", "camera"),
         ("1:REAL/phone/1.jpg", "phone"),  # of several sources with equal names
+        ("FAKE/v2:flux/1.png", "v2:flux"),
         ("train/fake_sdxl/1.png", "fake_sdxl"),
         ("train/fake_sdxl/turbo/1.png", "turbo"),
     ],

@@ -25,6 +25,8 @@ import numpy as np
 
 from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.detectors.photograph.views import VIEW_SIZE, central_view
+from deepfake_tf.reading.files import walk
+from deepfake_tf.reading.formats import IMAGE_EXTENSIONS
 from deepfake_tf.reading.pillow_reader import decode
 from deepfake_tf.text import csv_row
 from deepfake_tf.training.photograph.random_views import random_view
@@ -35,7 +37,6 @@ PIECE_IMAGES = 256
 BATCH_IMAGES = 16
 SQUARE_RATIO = 1.02  # of the long side to the short one, below which an image counts as square
 MANIFEST = "manifest.csv"
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
 _Batch = tuple[np.ndarray, list[tuple[int, int]], list[str]]  # views, widths and heights, errors
 
@@ -100,15 +101,15 @@ def list_photographs(folder: str | Path) -> list[Photograph]:
     """
     folder = Path(folder)
     if (folder / MANIFEST).is_file():
-        with open(folder / MANIFEST, newline="", encoding="utf-8") as file:
+        with open(folder / MANIFEST, newline="", encoding="utf-8-sig") as file:  # Excel begins with a BOM
             images = [_from_row(row, folder / MANIFEST) for row in csv.DictReader(file)]
     elif all((folder / name).is_dir() for name in LABEL_NAMES):
         images = []
         for label, name in enumerate(LABEL_NAMES):
-            for path in sorted((folder / name).rglob("*")):
-                if path.suffix.lower() in IMAGE_SUFFIXES:
-                    source = path.relative_to(folder / name).parent.as_posix()
-                    source = "unknown" if source == "." else source
+            for path in sorted(map(Path, walk(folder / name))):
+                if path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith("."):
+                    parts = path.relative_to(folder / name).parts
+                    source = parts[0] if len(parts) > 1 else "unknown"
                     images.append(Photograph(path.relative_to(folder).as_posix(), label, source, source))
     else:
         raise FileNotFoundError(
@@ -216,8 +217,11 @@ def load_features(cache: str | Path) -> Features:
                     cls = np.zeros((len(images), *archive["cls"].shape[1:]), np.float16)
                 cls[archive["index"]] = archive["cls"]
                 seen[archive["index"]] = True
-                sizes[archive["index"]] = archive["sizes"]
-                errors[archive["index"]] = archive["errors"]
+                if copy == 0:
+                    sizes[archive["index"]] = archive["sizes"]
+                errors[archive["index"]] = [
+                    first or later for first, later in zip(errors[archive["index"]], archive["errors"])
+                ]
         if cls is None or not seen.all():
             if copy > 0:
                 break

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.decision.calibration import Calibration
 from deepfake_tf.training.photograph.features import Features
 from deepfake_tf.training.photograph.heads import LinearHead
@@ -145,7 +146,7 @@ def calibrate(
     Temperature and intercept minimise the log loss (Platt, 1999), sources weighted as in training. The upper limit is
     the lowest logit that at most 1 % of all real images reach, and at most 3 % of any real source of 40 images or more;
     the lower one the highest that at most 5 % of generated images fall to. Where the two would cross, the band is
-    empty.
+    empty. A probability of one half lies in it, or at its end.
 
     Args:
         labels: int64 [N]; 1 = FAKE, 0 = REAL.
@@ -172,6 +173,7 @@ def calibrate(
     high = max(limits)
     low = min(-_limit(-logits[generated], MISSED), high)
     offset = -intercept / slope
+    low, high = min(low, offset), max(high, offset)  # above the band is FAKE, below it REAL
     # Classes that no image crosses would drive all probabilities to 0 and 1, where float32 tells none apart.
     temperature = max(1 / slope, float(np.abs(logits - offset).max()) / MOST_SCALED)
     calibration = Calibration(float(temperature), 0.5, (0.0, 1.0), float(-offset / temperature))
@@ -232,7 +234,14 @@ def train_detector(
     """
     cls, labels, repositories, square = features.cls, features.labels, features.repositories, features.square
     kinds = np.array([image.kind for image in features.images])
-    fold_of = grouped_folds(labels, repositories, folds)
+    for label, name in enumerate(LABEL_NAMES):
+        sources = np.unique(repositories[labels == label])
+        if len(sources) < 2:
+            raise ValueError(
+                f"Heads are measured on repositories left out, so {name} images must come from two or more. Received: "
+                f"{', '.join(sources) or 'none'}"
+            )
+    fold_of = grouped_folds(labels, repositories, min(folds, len(np.unique(repositories))))
 
     def fit(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         head = train_head(cls[:, rows], labels[rows], repositories[rows], square[rows])

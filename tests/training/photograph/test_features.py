@@ -78,6 +78,33 @@ def test_a_damaged_image_is_named_and_left_out(data, weights, tmp_path):
     assert cached.errors[0].startswith("REAL/camera/1.png: ")
 
 
+def test_a_repaired_image_stays_left_out_of_a_cache_without_it(data, weights, tmp_path):
+    whole = (data / "REAL/camera/1.png").read_bytes()
+    (data / "REAL/camera/1.png").write_bytes(b"no image")
+    extract(data, tmp_path / "cache", weights, copies=0, blocks=1, report=quiet)
+    (data / "REAL/camera/1.png").write_bytes(whole)
+    extract(data, tmp_path / "cache", weights, copies=1, blocks=1, report=quiet)
+    cached = load_features(tmp_path / "cache")
+    assert [image.path for image in cached.images] == ["REAL/camera/0.png", "FAKE/flux/0.png"]
+    assert cached.cls.shape[0] == 2
+    assert cached.cls.any(axis=(2, 3)).all()
+
+
+def test_a_source_is_the_first_folder_below_the_class(write_images, tmp_path_factory):
+    data = write_images({"REAL/flickr/2019": 1, "REAL/flickr/2020": 1, "REAL": 1, "FAKE/flux": 1})
+    linked = tmp_path_factory.mktemp("elsewhere")
+    (data / "FAKE/flux/0.png").rename(linked / "0.jfif")
+    (data / "FAKE/linked").symlink_to(linked)
+    (data / "FAKE/._0.png").write_bytes(b"of macOS")
+    found = {image.path: image.repository for image in list_photographs(data)}
+    assert found == {
+        "REAL/0.png": "unknown",
+        "REAL/flickr/2019/0.png": "flickr",
+        "REAL/flickr/2020/0.png": "flickr",
+        "FAKE/linked/0.jfif": "linked",
+    }
+
+
 def test_a_cache_of_something_else_is_refused(data, weights, tmp_path):
     extract(data, tmp_path / "cache", weights, copies=0, blocks=1, report=quiet)
     with pytest.raises(ValueError, match="another network"):
@@ -96,6 +123,12 @@ def test_the_manifest_is_read(tmp_path):
         ("a.jpg", 0, "one/x", "camera", "photo"),
         ("b.jpg", 1, "two/y", "flux", "mixed"),
     ]
+
+
+def test_a_manifest_may_come_from_excel(tmp_path):
+    text = "path,label,generator,repository\na.jpg,REAL,camera,x\nb.jpg,FAKE,flux,y\n"
+    (tmp_path / "manifest.csv").write_text(text, encoding="utf-8-sig")
+    assert [image.path for image in list_photographs(tmp_path)] == ["a.jpg", "b.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,16 @@ def test_the_band_holds_its_promises():
     assert np.mean(probabilities[bad] >= relaxed) > 0.03
 
 
+@pytest.mark.parametrize("apart", [1.0, 8.0, 30.0])
+def test_verdicts_never_run_backwards(apart):
+    """Above the band is FAKE and below it REAL, also where a few wrong labels or an easy task move its ends."""
+    labels, repositories, logits = out_of_fold_logits()
+    logits += apart * (2 * labels - 1)
+    logits[:20] += 2 * apart + 4
+    low, high = calibrate(labels, repositories, logits).band
+    assert low <= 0.5 <= high
+
+
 def test_logits_of_no_use_are_refused():
     labels, repositories, logits = out_of_fold_logits()
     with pytest.raises(ValueError, match="rank real images above generated ones"):
@@ -176,3 +186,24 @@ def test_without_kinds_every_image_is_in_domain(sources):
     kinds = np.full(len(repositories), "")
     head = train_domain_head(cls, kinds, repositories)
     assert (head.logits(cls[0]) <= domain_limit(np.zeros(len(kinds), int), kinds, head.logits(cls[0]))).all()
+
+
+def test_too_few_sources_of_a_class_are_named(sources):
+    cls, labels, repositories = sources
+    images = tuple(
+        Photograph(f"{i}.jpg", int(label), "one" if label == 0 else repository, "x")
+        for i, (label, repository) in enumerate(zip(labels, repositories))
+    )
+    features = Features(images, cls, np.tile([400, 300], (len(images), 1)).astype(np.int32), ())
+    with pytest.raises(ValueError, match="REAL images must come from two or more. Received: one"):
+        train_detector(features, report=lambda line: None)
+
+
+def test_fewer_repositories_than_folds_make_fewer_folds(sources):
+    cls, labels, repositories = sources
+    images = tuple(
+        Photograph(f"{i}.jpg", int(label), f"r{int(name[1:]) % 3}", "x")
+        for i, (label, name) in enumerate(zip(labels, repositories))
+    )
+    features = Features(images, cls, np.tile([400, 300], (len(images), 1)).astype(np.int32), ())
+    assert set(train_detector(features, report=lambda line: None).fold_of) == {0, 1, 2}
