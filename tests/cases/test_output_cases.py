@@ -133,7 +133,7 @@ def test_what_is_in_the_way_is_said_before_anything_slow(folder, tmp_path):
     for name in ("REAL", "FAKE"):
         (tmp_path / "data" / name).mkdir(parents=True)
         Image.new("RGB", (8, 8), "teal").save(tmp_path / "data" / name / "0.png")
-    (tmp_path / "rows.csv.part").write_text("")
+    (tmp_path / "rows.csv.part").write_text("file,label\n")
     for arguments, message in (
         (("train", *data, "--run-dir", tmp_path / "run"), "holds a run already"),
         (("train", *data, "--run-dir", tmp_path / "file"), "--run-dir must be a folder"),
