@@ -288,8 +288,7 @@ def _compile(model: keras.Model, config: TrainingConfig, total_steps: int, weigh
 def _loss(label_smoothing: float, weights: Mapping[int, float] | None) -> keras.losses.Loss | Callable:
     """Cross-entropy of logits, of training and validation alike.
 
-    In the loss, since Keras's `class_weight` leaves validation unweighted, by which the best epoch is chosen, and takes
-    a soft label of .9 for class 0.
+    In the loss, since Keras's `class_weight` leaves validation unweighted, by which the best epoch is chosen.
     """
     if weights is None:
         return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
