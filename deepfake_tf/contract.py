@@ -70,7 +70,8 @@ class Explanation:
 
     Attributes:
         prediction: Prediction.
-        heatmap: float32 [h, w], 0..1. Grad-CAM of the label, or the detector's own map; all 0 where there is no score.
+        heatmap: float32 [h, w], 0..1. Grad-CAM of the label, or the detector's own map, of what it saw: of a photograph
+            the central square, upright. All 0 where there is no score.
     """
 
     prediction: Prediction

@@ -26,6 +26,11 @@ def sees_central_square(name: str) -> bool:
     return name in DETECTORS and DETECTORS[name].central_square
 
 
+def sees_upright(name: str) -> bool:
+    """Whether the map of a row is of the image as it is shown, and not as its pixels are stored."""
+    return name in DETECTORS and DETECTORS[name].upright
+
+
 def choose_detector(width: int, height: int, names: Collection[str]) -> str:
     """The detector that is asked for an image of this size.
 

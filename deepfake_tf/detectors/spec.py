@@ -28,6 +28,7 @@ class DetectorSpec:
         shortest_side: int, pixels. Images whose short side is below it are out of domain.
         longest_side: int or None, pixels. Images whose long side is above it are out of domain; None: no limit.
         central_square: bool. Whether the network sees the image's central square alone, and its map is of that.
+        upright: bool. Whether a JPEG's EXIF orientation is applied to what the network sees; the map is of that.
         views: str. The module with `pillow_view`.
         tensorflow_views: str. The module with `tensorflow_view`, string -> uint8 [side, side, 3] in a graph.
     """
@@ -39,6 +40,7 @@ class DetectorSpec:
     shortest_side: int
     longest_side: int | None
     central_square: bool
+    upright: bool
     views: str
     tensorflow_views: str
 

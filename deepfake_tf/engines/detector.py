@@ -32,7 +32,7 @@ from deepfake_tf.engines.finding import engine_class, engine_of, find_models, is
 from deepfake_tf.engines.parts import in_parts
 from deepfake_tf.reading import admission
 from deepfake_tf.reading.files import read_file, reason_of, too_large
-from deepfake_tf.reading.pictures import encode_bmp, to_rgb
+from deepfake_tf.reading.pictures import encode_bmp, to_rgb, upright
 
 if TYPE_CHECKING:
     from deepfake_tf import conclusion, provenance
@@ -376,7 +376,7 @@ def _encode_pillow(image: Any) -> tuple[bytes, str, str]:
     if error := admission.check_size(*image.size):
         return b"", "", error
     try:
-        return encode_bmp(to_rgb(image)), "", ""
+        return encode_bmp(upright(to_rgb(image))), "", ""
     except ValueError as error:  # values outside of every known range
         return b"", "", str(error)
     except (OSError, SyntaxError):  # it may be decoded only now, from a damaged file

@@ -167,7 +167,7 @@ class TFLiteEngine(abc.ABC):
         return Chain(networks)
 
     def _score(self, encoded: list[bytes]) -> Rows:
-        images = [read_image(image_bytes, self._view) for image_bytes in encoded]
+        images = [read_image(image_bytes, self._view, self.bundle.spec.upright) for image_bytes in encoded]
         blank = np.zeros(self.pixels_shape, np.uint8)
         # An image without pixels keeps its row; so does an empty request, cut off again.
         pixels = [blank if image.pixels is None else image.pixels for image in images] or [blank]

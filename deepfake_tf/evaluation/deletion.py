@@ -81,7 +81,7 @@ def measure_deletion_of_files(engine: TFLiteEngine, encoded: Iterable[bytes]) ->
         ValueError: it accepts none.
     """
     spec = engine.bundle.spec
-    images = [read_image(image, spec.pillow_view) for image in encoded]
+    images = [read_image(image, spec.pillow_view, spec.upright) for image in encoded]
     views = [i.pixels for i in images if i.pixels is not None and spec.accepts(i.width, i.height)]
     if not views:
         raise ValueError(f"none of the images is one that the detector {spec.name} judges: {spec.judges}")

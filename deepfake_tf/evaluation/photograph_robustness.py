@@ -143,7 +143,7 @@ def _decode(file: str | bytes) -> tuple[np.ndarray | None, str]:
     """uint8 [H, W, 3], or None and why."""
     try:
         encoded, error = admission.admit(read_file(file) if isinstance(file, str) else file)
-        return (None, error) if error else (pillow_reader.decode(encoded), "")
+        return (None, error) if error else (pillow_reader.decode(encoded, upright=True), "")
     except OSError as error:
         return None, reason_of(error)
     except Exception as error:  # one file, whatever is wrong with it, ends no run

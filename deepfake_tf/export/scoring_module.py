@@ -119,7 +119,7 @@ class ScoringModule(tf.Module, abc.ABC):
         return self._score(seen, codes, tf.fill([count], width), tf.fill([count], height))[0]
 
     def _read(self, image_bytes):
-        return read_images(image_bytes, self._spec.tensorflow_view, self._spec.view_side)
+        return read_images(image_bytes, self._spec.tensorflow_view, self._spec.view_side, self._spec.upright)
 
     def _score(self, pixels, codes, width, height):
         """The rows, and the network's outputs."""

@@ -6,18 +6,18 @@ towards its label, not which pixels were generated.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
 from deepfake_tf.contract import Explanation
-from deepfake_tf.detectors.registry import sees_central_square
+from deepfake_tf.detectors.registry import sees_central_square, sees_upright
 from deepfake_tf.plots import encode_figure, new_figure
-from deepfake_tf.reading.pictures import open_image, open_picture, to_rgb
+from deepfake_tf.reading.orientation import read_orientation, turn_upright
+from deepfake_tf.reading.pictures import open_picture, to_rgb
 from deepfake_tf.text import printable
 
 COLUMNS = 6  # pictures a row of a contact sheet
@@ -58,30 +58,30 @@ def overlay(image: Image.Image, heatmap: np.ndarray, opacity: float = 0.5, centr
 
 
 def draw_picture(
-    encoded: bytes, heatmap: np.ndarray | None = None, opacity: float = 0.5, detector: str = ""
+    encoded: bytes,
+    heatmap: np.ndarray | None = None,
+    opacity: float = 0.5,
+    detector: str = "",
+    side: int = PICTURE_SIDE,
 ) -> Image.Image | None:
     """The image as it is shown, upright, with a heat map over it where one is given.
 
     Args:
         encoded: the image file.
-        heatmap: float [h, w], 0..1, over the pixels as stored, or None.
+        heatmap: float [h, w], 0..1, or None.
         opacity: float, 0..1.
         detector: the row's `detector`, whose map it is.
+        side: int, pixels, of the longer side; smaller images are enlarged in hard squares.
 
     Returns:
-        An RGB image, its longer side `PICTURE_SIDE`; small ones enlarged in hard squares. None where the file
-        cannot be read, or its picture needs more memory than there is.
+        An RGB image. None where the file cannot be read, or its picture needs more memory than there is.
     """
-    picture = open_picture(encoded, PICTURE_SIDE)
-    if picture is None:
-        return None
-    if heatmap is not None:
-        picture = overlay(picture, heatmap, opacity, sees_central_square(detector))
-    with contextlib.suppress(Exception), open_image(encoded) as image:  # parsers of broken metadata raise anything
-        picture.info = {}  # else an EXIF of its own comes back
-        picture.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return ImageOps.exif_transpose(picture)
-    return picture
+    picture = open_picture(encoded, side)
+    if picture is None or heatmap is None:
+        return picture
+    if not sees_upright(detector):
+        heatmap = turn_upright(heatmap, read_orientation(encoded))
+    return overlay(picture, heatmap, opacity, sees_central_square(detector))
 
 
 def draw_sheet(explanations: Sequence[Explanation], images: Sequence[bytes]) -> bytes:
@@ -103,7 +103,7 @@ def draw_sheet(explanations: Sequence[Explanation], images: Sequence[bytes]) -> 
     for index, (explanation, encoded) in enumerate(zip(explanations, images, strict=True)):
         row, column = divmod(index, columns)
         prediction = explanation.prediction
-        picture = open_picture(encoded, SHEET_SIDE) if not prediction.error else None
+        picture = draw_picture(encoded, side=SHEET_SIDE) if not prediction.error else None
         above, below = grid[2 * row, column], grid[2 * row + 1, column]
         above.set_title(
             f"{printable(Path(prediction.file).name)}\n{_caption(prediction)}", fontsize=8, parse_math=False
@@ -112,7 +112,7 @@ def draw_sheet(explanations: Sequence[Explanation], images: Sequence[bytes]) -> 
             above.text(0.5, 0.5, "cannot be shown", ha="center", va="center", fontsize=8, transform=above.transAxes)
         elif picture is not None:
             above.imshow(picture)
-            below.imshow(overlay(picture, explanation.heatmap, central_square=sees_central_square(prediction.detector)))
+            below.imshow(draw_picture(encoded, explanation.heatmap, 0.5, prediction.detector, SHEET_SIDE))
     return encode_figure(figure, dpi=110)
 
 

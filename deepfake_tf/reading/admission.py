@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from PIL import Image
+import contextlib
+
+import numpy as np
+from PIL import ExifTags, Image
 
 from deepfake_tf.contract import (
     ERROR_DAMAGED,
@@ -14,15 +17,19 @@ from deepfake_tf.contract import (
 )
 from deepfake_tf.reading import pillow_reader
 from deepfake_tf.reading.files import is_iso_image
-from deepfake_tf.reading.pictures import MissingDecoderError, encode_bmp, encode_png, open_image, to_rgb
+from deepfake_tf.reading.orientation import UPRIGHT, turn_upright
+from deepfake_tf.reading.pictures import MissingDecoderError, encode_bmp, encode_png, open_image, to_rgb, upright
 
+_WEBP_HAS_EXIF = 0x08  # of the flags of a VP8X chunk: RFC 9649, section 2.7
+_PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def admit(encoded: bytes, well_formed: bool = True) -> tuple[bytes, str]:
     """An image that any engine decodes, and why there is none.
 
-    TIFF, AVIF and HEIC (the first picture in the file) become a BMP.
+    TIFF, AVIF and HEIC (the first picture in the file) become a BMP, upright; so do a PNG and a WebP that say how they
+    are to be turned. (A JPEG keeps its pixels and its orientation, which those who judge photographs apply.)
 
     Args:
         encoded: an image file, or anything else.
@@ -34,11 +41,14 @@ def admit(encoded: bytes, well_formed: bool = True) -> tuple[bytes, str]:
     """
     if encoded.startswith(_TIFF) or is_iso_image(encoded[:32]):
         return _transcode(encoded)
-    if not well_formed and pillow_reader.read_format(encoded):
+    orientation = _read_orientation(encoded)
+    if orientation == UPRIGHT and not well_formed and pillow_reader.read_format(encoded):
         return encoded, ""
     picture, _, _, error = pillow_reader.admit(encoded)
     if error == ERROR_TOO_LARGE:
         return encoded, ""  # the engine says so too, and adds the size
+    if not error and orientation != UPRIGHT:
+        return _turn(picture, orientation)
     return picture, ERROR_UNKNOWN_FILE if error == ERROR_UNKNOWN else error
 
 
@@ -47,12 +57,35 @@ def check_size(width: int, height: int) -> str:
     return ERROR_TOO_LARGE if width * height > MAX_PIXELS else ""
 
 
+def _read_orientation(encoded: bytes) -> int:
+    """Of a PNG or WebP, by its EXIF; see `orientation.read_orientation`."""
+    has_exif = encoded.startswith(_PNG) and b"eXIf" in encoded
+    has_exif |= encoded[8:16] == b"WEBPVP8X" and bool(encoded[20:21]) and bool(encoded[20] & _WEBP_HAS_EXIF)
+    if not has_exif:
+        return UPRIGHT
+    with contextlib.suppress(Exception), open_image(encoded) as image:  # parsers of broken metadata raise anything
+        if not check_size(*image.size):  # a PNG is decoded for it
+            found = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+            return int(found) if found in range(UPRIGHT, 9) else UPRIGHT
+    return UPRIGHT
+
+
+def _turn(picture: bytes, orientation: int) -> tuple[bytes, str]:
+    try:
+        pixels = turn_upright(pillow_reader.decode(picture), orientation)
+    except MemoryError:
+        raise
+    except Exception:  # as in `_transcode`
+        return b"", ERROR_DAMAGED
+    return _encode(Image.fromarray(np.ascontiguousarray(pixels))), ""
+
+
 def _transcode(encoded: bytes) -> tuple[bytes, str]:
     try:
         with open_image(encoded) as image:
             if error := check_size(*image.size):
                 return b"", error
-            picture = to_rgb(image)
+            picture = upright(to_rgb(image))
     except MissingDecoderError as error:
         return b"", str(error)
     except MemoryError:
@@ -61,5 +94,9 @@ def _transcode(encoded: bytes) -> tuple[bytes, str]:
         return b"", ERROR_TOO_LARGE
     except Exception:  # decoders of damaged files raise whatever they stumble over
         return b"", ERROR_DAMAGED
+    return _encode(picture), ""
+
+
+def _encode(picture: Image.Image) -> bytes:
     bmp = encode_bmp(picture)
-    return (bmp if len(bmp) <= MAX_FILE_BYTES else encode_png(picture)), ""  # a server takes no more
+    return bmp if len(bmp) <= MAX_FILE_BYTES else encode_png(picture)  # a server takes no more

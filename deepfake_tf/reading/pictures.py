@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from deepfake_tf.reading.files import is_iso_image, read_file
+from deepfake_tf.reading.orientation import read_orientation, turn_upright
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIF")  # Pillow's names; MPO comes by way of JPEG
 HEIF_MODULES = ("pillow_heif", "pi_heif")  # either will do
@@ -91,6 +92,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF says; as it is, where that is damaged."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # parsers of broken metadata raise anything
+        return image
+
+
 def encode_bmp(picture: Image.Image) -> bytes:
     """An RGB image as a BMP: the one lossless form that costs a copy and no compression."""
     buffer = io.BytesIO()
@@ -114,15 +123,16 @@ def open_picture(file: str | Path | bytes, side: int, enlarge: bool = True) -> I
         enlarge: bool. Whether a smaller image is enlarged, in hard squares, so that its pixels are seen.
 
     Returns:
-        An RGB image, not turned upright; None where it cannot be decoded or needs more memory than there is.
+        An RGB image, upright; None where it cannot be decoded or needs more memory than there is.
     """
-    from deepfake_tf.reading.pillow_reader import admit  # which calls this module
+    from deepfake_tf.reading.admission import admit  # which calls this module
 
     try:
-        encoded = file if isinstance(file, bytes) else read_file(file)
-        with open_image(admit(encoded)[0]) as image:  # what is scored is drawn
+        encoded = admit(file if isinstance(file, bytes) else read_file(file))[0]
+        with open_image(encoded) as image:  # what is scored is drawn
             image.draft("RGB", (side, side))  # a JPEG is decoded at a fraction of its size
-            return _fit(to_rgb(image), side, enlarge)
+            picture = np.asarray(_fit(to_rgb(image), side, enlarge))
+        return Image.fromarray(turn_upright(picture, read_orientation(encoded)))
     except Exception:  # decoders of broken files raise whatever they stumble over
         return None
 

@@ -19,6 +19,7 @@ from deepfake_tf.contract import ERROR_DAMAGED, ERROR_EMPTY, ERROR_NO_SIZE, ERRO
 from deepfake_tf.detectors.cifake import IMAGE_SIZE
 from deepfake_tf.detectors.spec import View
 from deepfake_tf.reading import well_formed
+from deepfake_tf.reading.orientation import read_orientation, turn_upright
 from deepfake_tf.reading.pictures import to_rgb
 from deepfake_tf.reading.well_formed import JPEG_END, JPEG_FILLER
 
@@ -33,7 +34,7 @@ class ReadImage:
 
     Attributes:
         pixels: uint8 [side, side, 3], RGB 0..255; None where there is an error.
-        width, height: int, pixels; 0 where the image is damaged.
+        width, height: int, pixels, as stored; 0 where the image is damaged.
         error: why there are no pixels, else "".
     """
 
@@ -43,19 +44,25 @@ class ReadImage:
     error: str
 
 
-def read_image(image_bytes: bytes, view: View | None = None) -> ReadImage:
+def read_image(image_bytes: bytes, view: View | None = None, upright: bool = False) -> ReadImage:
     """Check, decode and resize one encoded image.
 
     Args:
         image_bytes: an encoded image, or anything else.
         view: what the network sees of it: uint8 [H, W, 3] -> uint8 [side, side, 3]. None takes `resize`.
+        upright: bool. Whether that is turned as a JPEG's EXIF says.
 
     Raises:
         MemoryError: nothing else; what is wrong stands in `error`.
     """
     try:
         picture, width, height, error = admit(image_bytes)
-        return ReadImage(None if error else (view or resize)(_decode(picture)), width, height, error)
+        if error:
+            return ReadImage(None, width, height, error)
+        pixels = (view or resize)(_decode(picture))
+        if upright:
+            pixels = np.ascontiguousarray(turn_upright(pixels, read_orientation(picture)))
+        return ReadImage(pixels, width, height, "")
     except MemoryError:
         raise
     except Exception:  # Pillow's parsers raise whatever a damaged file makes them trip over
@@ -128,11 +135,12 @@ def read_format(image_bytes: bytes) -> str:
     return next((name for name, magic in _MAGIC_NUMBERS.items() if image_bytes.startswith(magic)), "")
 
 
-def decode(image_bytes: bytes) -> np.ndarray:
+def decode(image_bytes: bytes, upright: bool = False) -> np.ndarray:
     """Decode one image: JPEG, PNG, GIF or WebP (of an animation the first frame), or BMP.
 
     Args:
         image_bytes: an encoded image; check its size with `read_header` first.
+        upright: bool. Whether it is turned as a JPEG's EXIF says.
 
     Returns:
         uint8 [H, W, 3], RGB 0..255. Grey is repeated, alpha dropped, 16 bits cut to 8.
@@ -144,7 +152,8 @@ def decode(image_bytes: bytes) -> np.ndarray:
     picture, _, _, error = admit(image_bytes)
     if error:
         raise ValueError(error)
-    return _decode(picture)
+    pixels = _decode(picture)
+    return np.ascontiguousarray(turn_upright(pixels, read_orientation(picture))) if upright else pixels
 
 
 def resize(image: np.ndarray, size: int = IMAGE_SIZE) -> np.ndarray:

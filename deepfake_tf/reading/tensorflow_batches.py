@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from deepfake_tf.contract import ERROR_TEXTS, MAX_PIXELS, ErrorCode
 from deepfake_tf.reading import tensorflow_reader
+from deepfake_tf.reading.tensorflow_reader import read_orientation, turn_upright
 
 _LOST = -1  # in place of a format: reading failed
 
@@ -18,7 +19,7 @@ def texts_of(codes: tf.Tensor) -> tf.Tensor:
 
 
 def read_images(
-    image_bytes: tf.Tensor, view: Callable[[tf.Tensor], tf.Tensor], size: int
+    image_bytes: tf.Tensor, view: Callable[[tf.Tensor], tf.Tensor], size: int, upright: bool = False
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Decode a batch in which any image may be broken.
 
@@ -26,6 +27,7 @@ def read_images(
         image_bytes: string [N].
         view: what the network sees of an image: uint8 [H, W, 3] -> uint8 [size, size, 3].
         size: int, pixels.
+        upright: bool. Whether that is turned as a JPEG's EXIF says.
 
     Returns:
         pixels uint8 [N, size, size, 3]; codes int32 [N], of `ErrorCode`; width int32 [N]; height int32 [N].
@@ -36,7 +38,11 @@ def read_images(
     def read(index, encoded):
         image_format, width, height = tensorflow_reader.read_header(encoded)
         has_pixels = (width > 0) & (height > 0) & _is_small_enough(width, height)
-        seen = lambda: view(tensorflow_reader.decode(encoded, image_format))
+
+        def seen():
+            pixels = view(tensorflow_reader.decode(encoded, image_format))
+            return turn_upright(pixels, read_orientation(encoded)) if upright else pixels
+
         return index, tf.cond(has_pixels, seen, lambda: no_pixels), image_format, width, height
 
     def read_all(parallel_calls):

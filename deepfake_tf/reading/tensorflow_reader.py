@@ -1,7 +1,7 @@
 """The way of an image, written once: bytes -> header -> pixels -> the network's input.
 
 The training pipeline and the exported signatures call these functions, so that training and serving
-cannot drift apart. Pixels are taken as they are stored: an EXIF orientation is not applied.
+cannot drift apart. `decode` gives the pixels as they are stored; `turn_upright` applies what `read_orientation` finds.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepfake_tf.detectors.cifake import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
+from deepfake_tf.reading import orientation as exif
 from deepfake_tf.reading.well_formed import BMP_MASKS, JPEG_END, JPEG_FILLER, PNG_END
 
 JPEG, PNG, GIF, BMP, WEBP, UNKNOWN = range(6)  # the formats that `read_header` tells apart
@@ -110,6 +111,46 @@ def resize(images: tf.Tensor, size: int = IMAGE_SIZE) -> tf.Tensor:
 
 
 tensorflow_view = resize  # of the detector `cifake`
+
+
+def read_orientation(image_bytes: tf.Tensor) -> tf.Tensor:
+    """How the pixels of a JPEG are to be turned, by its EXIF: string [] -> int32 [], 1 (not at all) to 8.
+
+    The twin of `deepfake_tf.reading.orientation.read_orientation`, which says what is looked through.
+    """
+    length = tf.strings.length(image_bytes)
+    part = lambda position, count: tf.strings.substr(image_bytes, tf.minimum(position, length), count)
+    is_exif = lambda position: (part(position, 2) == b"\xff\xe1") & (part(position + 4, 6) == exif.EXIF)
+
+    def goes_on(position):
+        marker = _octets(image_bytes, position, 2)
+        is_segment = (marker[0] == 0xFF) & tf.reduce_all(marker[1] != [0xD9, 0xDA]) & (position + 1 < length)
+        return is_segment & ~is_exif(position)
+
+    following = lambda position: [position + 2 + _big_endian(_octets(image_bytes, position + 2, 2))]
+    position = tf.while_loop(goes_on, following, [2], maximum_iterations=exif.SEGMENTS - 1)[0]
+    tiff = part(position + 10, 1 << 16)
+    is_little = part(position + 10, 2) == b"II"
+    number = lambda octets: tf.where(is_little, _little_endian(octets), _big_endian(octets))
+    directory = number(_octets(tiff, 4, 4))
+    directory = tf.where(directory < 0, 1 << 16, tf.minimum(directory, 1 << 16))
+    count = number(_octets(tiff, directory, 2))
+    fields = tf.reshape(_octets(tiff, directory + 2, 12 * exif.FIELDS), [exif.FIELDS, 12])
+    by_order = lambda at: tf.where(
+        is_little, fields[:, at] + 256 * fields[:, at + 1], 256 * fields[:, at] + fields[:, at + 1]
+    )
+    is_orientation = (by_order(0) == exif.TAG) & (by_order(2) == exif.SHORT) & (tf.range(exif.FIELDS) < count)
+    value = tf.where(tf.reduce_any(is_orientation), by_order(8)[tf.argmax(is_orientation)], exif.UPRIGHT)
+    is_stated = (value > exif.UPRIGHT) & (value <= 8) & is_exif(position) & (part(0, 3) == b"\xff\xd8\xff")
+    return tf.where(is_stated, value, exif.UPRIGHT)
+
+
+def turn_upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """A square, [side, side, 3], as stored -> as it is shown; `orientation` is int32 []."""
+    is_one_of = lambda values: tf.reduce_any(orientation == values)
+    pixels = tf.where(is_one_of(exif.DIAGONAL), tf.transpose(pixels, [1, 0, 2]), pixels)
+    pixels = tf.where(is_one_of(exif.ROWS), pixels[::-1], pixels)
+    return tf.where(is_one_of(exif.COLUMNS), pixels[:, ::-1], pixels)
 
 
 def normalise(pixels: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,8 @@
 Decoders differ in how they take what stands around a picture, and in how much damage there they forgive. So metadata,
 later frames and what follows the picture are taken away, whatever their state, and a missing end is put back:
 
-    JPEG    segments that hold no picture go, but JFIF's and Adobe's, which say what the colours mean
+    JPEG    segments that hold no picture go, but JFIF's and Adobe's, which say what the colours mean; of an EXIF its
+            orientation alone stays
     PNG     critical chunks stay, their checksums right; a missing end chunk is added
     GIF     the first frame alone, whole
     BMP     8 (uncompressed), 24 or 32 bits with a header of 40 bytes or more, as many pixels as it states
@@ -18,6 +19,8 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+
+from deepfake_tf.reading.orientation import UPRIGHT, read_orientation, write_orientation
 
 JPEG_END = b"\xff\xd9"
 JPEG_FILLER = bytes(range(0x35, 0xF5)) * 4  # scan data of no meaning, without a marker
@@ -35,7 +38,9 @@ BMP_MASKS = struct.pack("<III", 0xFF0000, 0xFF00, 0xFF)  # of red, green and blu
 
 def jpeg(data: bytes) -> tuple[bytes, bool]:
     """The picture, and whether the file has its end marker; without it the scan may be cut off."""
-    kept, has_adobe, components = [b"\xff\xd8"], False, 0
+    orientation = read_orientation(data)
+    exif = b"" if orientation == UPRIGHT else write_orientation(orientation)
+    kept, has_adobe, components = [b"\xff\xd8", exif], False, 0
     segments = list(jpeg_segments(data))
     for marker, segment, _ in segments:
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):

@@ -12,6 +12,7 @@ SPEC = DetectorSpec(
     shortest_side=200,
     longest_side=None,
     central_square=True,
+    upright=True,
     views="deepfake_tf.detectors.photograph.views",
     tensorflow_views="deepfake_tf.detectors.photograph.tensorflow_views",
 )

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
 
+from deepfake_tf import Detector
 from deepfake_tf.detectors.photograph.views import central_view
 from deepfake_tf.engines.finding import engine_class
 from deepfake_tf.export.photograph_bundle import read_training, write_photograph_bundle
@@ -17,6 +19,7 @@ from deepfake_tf.export.photograph_head import directions, head_outputs
 from deepfake_tf.export.photograph_savedmodel import export_photograph_savedmodel
 from deepfake_tf.networks.clip_weights import read_backbone
 from deepfake_tf.networks.vit_b16_inference import compute_features, float_dense
+from deepfake_tf.samples import write_samples
 from tests.images import encode, photograph
 from tests.photograph_models import BLOCKS, DECISION, random_head
 
@@ -125,6 +128,34 @@ def test_pixels_and_bytes_give_the_same(photograph_saved_model, encoded):
     np.testing.assert_allclose(rows["logit"], again["logit"], atol=1e-4)
     empty = signatures["from_pixels"](pixels=tf.zeros([2, 0, 4, 3], tf.uint8))
     assert list(empty["error"].numpy()) == [b"empty file"] * 2
+
+
+@pytest.mark.parametrize("way_in", ["graph", "light engine", "Detector, paths", "Detector, PIL"])
+def test_a_picture_is_judged_as_it_is_held(photograph_bundle, photograph_saved_model, tmp_path, way_in):
+    """Phones store a picture as the sensor lies, and say in the EXIF how to turn it. The map shows what was seen."""
+    shown, exif = Image.open(write_samples(tmp_path)[0]).crop((0, 0, 640, 426)), Image.Exif()
+    exif[0x0112] = 6
+    stored = shown.transpose(Image.Transpose.ROTATE_90)
+    whole = {"quality": 100, "subsampling": 0}
+    files = [
+        encode(shown, "JPEG", **whole),
+        encode(stored, "JPEG", exif=exif, **whole),
+        encode(stored, "JPEG", **whole),
+    ]
+    if way_in == "graph":
+        explain = tf.saved_model.load(str(photograph_saved_model)).signatures["explain"]
+        maps = explain(image_bytes=tf.constant(files))["heatmap"].numpy()
+    elif way_in == "light engine":
+        maps = engine_class("litert")(photograph_bundle).explain(files)["heatmap"]
+    else:
+        images = [tmp_path / f"{index}.jpg" for index in range(3)]
+        for path, file in zip(images, files):
+            path.write_bytes(file)
+        opened = images if way_in == "Detector, paths" else [Image.open(image) for image in images]
+        maps = np.array([one.heatmap for one in Detector(photograph_bundle, engine="litert").explain(opened)])
+    upright, turned, sideways = maps.reshape(3, -1)
+    assert np.corrcoef(upright, turned)[0, 1] > 0.95
+    assert np.corrcoef(upright, sideways)[0, 1] < 0.6
 
 
 def test_bfloat16_stays_near_float(photograph_bundle, photograph_saved_model, encoded, tmp_path):
