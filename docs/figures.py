@@ -30,6 +30,7 @@ SPEED = "saved_model/figures/benchmark.json"  # written by `benchmark --peers`
 LIGHT_VARIANTS = "saved_model/figures/litert.json"  # written by `benchmark --litert`
 PAGE_SPEED = "saved_model/figures/page.json"  # written by `benchmark --page`
 PHOTOGRAPH = "saved_model/photograph/detector.json"  # written by `deepfake-tf export`
+PHOTOGRAPH_ROBUSTNESS = "saved_model/photograph/figures/robustness_out_of_fold.json"  # heads of the folds, by hand
 TEACHER = "saved_model/cifake_vit/metrics.json"  # written by `deepfake-tf evaluate`
 TEACHER_CLASSES = "saved_model/cifake_vit/groups.json"  # written by the same with `--groups`
 CLASSES = "saved_model/figures/groups.json"  # of the model that ships, written by `deepfake-tf evaluate --groups`
@@ -54,6 +55,7 @@ CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "
 NOT_PERCENT = ("roc_auc", "average_precision", "brier")  # the others are shares of the images
 
 ENDS = ("value", "low", "high")  # of a measured figure: the median and its quartiles
+FEWEST_GENERATED = 10  # images of a generator that has a row
 FEWEST_IMAGES = 40  # of a real source that has a row of its own though none of its images is accused
 VERDICTS = ("likely_generated", "uncertain", "likely_real")
 
@@ -239,7 +241,7 @@ def photograph() -> str:
         ("ROC AUC, all images together", found["auc"]),
         ("the same, each source weighted by the square root of its images", found["weighted_auc"]),
         ("mean ROC AUC within repositories that hold both classes", found["paired_auc"]),
-        ("ROC AUC of one random view (cropped, scaled, recompressed)", found["random_view"]["auc"]),
+        ("ROC AUC of one random view (cropped, scaled, recompressed)", found["auc_of_a_random_view"]),
     ]
     rows = [(title, f"{value:.3f}") for title, value in aucs]
     for title, name in (("real", "real"), ("generated", "generated"), ("all", "all")):
@@ -254,9 +256,10 @@ def photograph() -> str:
 def photograph_generators() -> str:
     """Verdicts by generator, the hardest first."""
     rows = _read(PHOTOGRAPH)["card"]["out_of_fold"]["generated_by_generator"]
+    shown = [row for row in rows if row["images"] >= FEWEST_GENERATED]
     return _table(
         ("generator", "images", "likely generated", "uncertain", "likely real", "AUC"),
-        [(*_verdicts(row), f"{row['auc']:.3f}") for row in sorted(rows, key=lambda row: row["auc"])],
+        [(*_verdicts(row), f"{row['auc']:.3f}") for row in sorted(shown, key=lambda row: row["auc"])],
     )
 
 
@@ -274,36 +277,33 @@ def photograph_sources() -> str:
 
 def photograph_kinds() -> str:
     """Verdicts by kind of image, and how many are recognised as no photograph."""
-    rows = _read(PHOTOGRAPH)["card"]["out_of_fold"]["by_kind"]
+    found = _read(PHOTOGRAPH)["card"]["out_of_fold"]
     return _table(
         ("class", "kind", "images", "likely generated", "uncertain", "likely real", "out of domain"),
         [
-            (row["label"], *_verdicts({**row, "source": row["kind"]}), _share(row["out_of_domain"]))
-            for row in sorted(rows, key=lambda row: (row["label"], -row["images"]), reverse=True)
+            (label, *_verdicts(row), _share(row["out_of_domain"]))
+            for label, name in (("REAL", "real"), ("FAKE", "generated"))
+            for row in sorted(found[f"{name}_by_kind"], key=lambda row: row["images"])
         ],
     )
 
 
 def photograph_robustness() -> str:
     """The detector for photographs on changed images, beside the same images unchanged."""
-    rows = _read(PHOTOGRAPH)["card"]["robustness_out_of_fold"]
+    rows = _read(PHOTOGRAPH_ROBUSTNESS)["conditions"]
     return _table(
         (
             "change",
-            "images",
             "AUC",
-            "AUC unchanged",
             "real accused",
             "generated found",
             "uncertain",
         ),
         [
             (
-                row["condition"].replace("jpeg", "JPEG quality").replace("webp", "WebP quality"),
-                f"{row['images']}",
+                row["condition"],
                 f"{row['auc']:.3f}",
-                f"{row['auc_clean_same_images']:.3f}",
-                *(_share(row[name]) for name in ("real_likely_generated", "generated_likely_generated", "uncertain")),
+                *(_share(row[name]) for name in ("accused", "found", "uncertain")),
             )
             for row in rows
         ],

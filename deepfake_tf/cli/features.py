@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
         "backbone.tflite; default: the one that ships",
     )
     command.add_argument("--output", required=True, metavar="DIR", help="the cache; a run that was cut goes on there")
-    command.add_argument("--copies", type=int, default=1, metavar="N", help="random views an image; default: 1")
+    command.add_argument("--copies", type=int, default=3, metavar="N", help="random views an image; default: 3")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -21,7 +21,9 @@ from deepfake_tf.training.photograph.selection import (
     source_weights,
 )
 
-RANDOM_VIEW_WEIGHT = 0.5  # of all random views of an image together, against 1 for the view that prediction uses
+# Of all random views of an image together, against 1 for the view that prediction uses. The AUC is .003 higher at 0.5,
+# but blurred photographs are accused up to twice as often.
+RANDOM_VIEW_WEIGHT = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +202,8 @@ class TrainedDetector:
         domain_limit: float. Above it an image is out of domain, and its verdict "uncertain".
         calibration: Calibration, of images in domain.
         fold_of: int64 [N]. The fold in which an image was left out.
-        logits: float64 [N]. Out of fold.
+        logits: float64 [N]. Out of fold, of the view that prediction uses.
+        random_logits: float64 [N, copies - 1]. The same of the random views.
         domain_logits: float64 [N]. Out of fold.
     """
 
@@ -210,6 +213,7 @@ class TrainedDetector:
     calibration: Calibration
     fold_of: np.ndarray
     logits: np.ndarray
+    random_logits: np.ndarray
     domain_logits: np.ndarray
 
 
@@ -246,13 +250,14 @@ def train_detector(
     def fit(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         head = train_head(cls[:, rows], labels[rows], repositories[rows], square[rows])
         report(f"head trained on {len(rows)} of {len(labels)} images")
-        return lambda held_out: head.logits(cls[0, held_out])
+        return lambda held_out: np.stack([head.logits(view[held_out]) for view in cls], axis=1)
 
     def fit_domain(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         head = train_domain_head(cls[:, rows], kinds[rows], repositories[rows])
         return lambda held_out: head.logits(cls[0, held_out])
 
-    logits, domain_logits = out_of_fold(fit, fold_of), out_of_fold(fit_domain, fold_of)
+    all_logits, domain_logits = out_of_fold(fit, fold_of), out_of_fold(fit_domain, fold_of)
+    logits = all_logits[:, 0]
     limit = domain_limit(labels, kinds, domain_logits)
     inside = domain_logits <= limit
     return TrainedDetector(
@@ -262,5 +267,6 @@ def train_detector(
         calibration=calibrate(labels[inside], repositories[inside], logits[inside], doubtful),
         fold_of=fold_of,
         logits=logits,
+        random_logits=all_logits[:, 1:],
         domain_logits=domain_logits,
     )

@@ -127,17 +127,17 @@ def out_of_fold(fit: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]],
     """The logit of each image from the head that saw nothing of its fold.
 
     Args:
-        fit: takes the rows to train on (int64 [n]) and returns a function from rows to logits.
+        fit: takes the rows to train on (int64 [n]) and returns a function from rows to logits, [n] or [n, views].
         fold_of: int64 [N].
 
     Returns:
-        float64 [N].
+        float64 [N] or [N, views].
     """
-    logits = np.full(len(fold_of), np.nan)
+    rows, logits = [], []
     for fold in np.unique(fold_of):
-        held_out = np.flatnonzero(fold_of == fold)
-        logits[held_out] = fit(np.flatnonzero(fold_of != fold))(held_out)
-    return logits
+        rows.append(np.flatnonzero(fold_of == fold))
+        logits.append(fit(np.flatnonzero(fold_of != fold))(rows[-1]))
+    return np.concatenate(logits).astype(np.float64)[np.argsort(np.concatenate(rows))]
 
 
 def found_at(labels: np.ndarray, logits: np.ndarray, accused: float) -> float:

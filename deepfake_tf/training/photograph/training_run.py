@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from deepfake_tf import __version__
 from deepfake_tf.contract import LABEL_NAMES
@@ -27,7 +28,6 @@ from deepfake_tf.training.photograph.selection import FOLDS, summarise
 from deepfake_tf.writing import check_folder, write_whole
 
 TRAINED = "trained.json"
-SMALLEST_SOURCE = 10  # images, of a row in the tables
 
 
 def train_photograph(
@@ -70,14 +70,15 @@ def describe(
     features: Features, trained: TrainedDetector, folds: int = FOLDS, doubtful: Collection[str] = ()
 ) -> dict[str, Any]:
     """What was measured out of fold, and the numbers of the decision: JSON-able."""
-    labels, calibration = features.labels, trained.calibration
+    labels, calibration, logits = features.labels, trained.calibration, trained.logits
     low, high = calibration.band
-    probabilities = calibration.probabilities(trained.logits)
+    probabilities = calibration.probabilities(logits)
     inside = trained.domain_logits <= trained.domain_limit
     generated, real = (probabilities >= high) & inside, (probabilities <= low) & inside
     sources = np.array([image.generator for image in features.images])
     # A camera is no collection: photographs are told apart by where they come from.
     sources = np.where((labels == 0) & (sources == "camera"), features.repositories, sources)
+    kinds = np.array([image.kind for image in features.images])
 
     def share(rows: np.ndarray) -> dict[str, Any]:
         count = int(rows.sum())
@@ -90,15 +91,24 @@ def describe(
             "out_of_domain": mean(~inside),
         }
 
-    def table(label: int) -> list[dict[str, Any]]:
-        names, counts = np.unique(sources[labels == label], return_counts=True)
-        order = list(names[np.argsort(-counts, kind="stable")])
-        rows = [{"source": str(name), **share((labels == label) & (sources == name))} for name in order]
-        return [row for row in rows if row["images"] >= SMALLEST_SOURCE]
+    def table(groups: np.ndarray, label: int) -> list[dict[str, Any]]:
+        """A row a group, its AUC against all images of the other class."""
+        names, counts = np.unique(groups[labels == label], return_counts=True)
+        rows = []
+        for name in names[np.argsort(-counts, kind="stable")]:
+            own = (labels == label) & (groups == name)
+            rows.append({"source": str(name), **share(own), "auc": auc_of(own | (labels != label))})
+        return rows
 
-    found = summarise(labels, features.repositories, trained.logits)
+    def auc_of(rows: np.ndarray, values: np.ndarray = logits) -> float | None:
+        is_whole = len(np.unique(labels[rows])) == len(LABEL_NAMES)
+        return round(float(roc_auc_score(labels[rows], values[rows])), 4) if is_whole else None
+
+    everything = np.ones(len(labels), bool)
+    found = summarise(labels, features.repositories, logits)
     return {
         "labels": list(LABEL_NAMES),
+        "network": {"name": "vit_b16", "blocks": features.cls.shape[2]},
         "view": {"side": SPEC.view_side, "smallest_short_side": SPEC.shortest_side},
         "calibration": {
             "temperature": calibration.temperature,
@@ -118,11 +128,18 @@ def describe(
         "out_of_fold": {
             "folds": folds,
             **{name: None if math.isnan(value) else round(value, 4) for name, value in found.items()},
+            "auc_of_a_random_view": auc_of(everything, trained.random_logits[:, 0])
+            if trained.random_logits.size
+            else None,
+            "auc_among_squares": auc_of(features.square),
+            "auc_among_others": auc_of(~features.square),
             "real": share(labels == 0),
             "generated": share(labels == 1),
-            "all": share(np.ones(len(labels), bool)),
-            "real_by_source": table(0),
-            "generated_by_generator": table(1),
+            "all": share(everything),
+            "real_by_source": table(sources, 0),
+            "generated_by_generator": table(sources, 1),
+            "real_by_kind": table(kinds, 0),
+            "generated_by_kind": table(kinds, 1),
         },
         "deepfake_tf": __version__,
         "date": datetime.date.today().isoformat(),

@@ -37,6 +37,7 @@ def test_a_run_directory_says_what_was_measured(features, tmp_path, monkeypatch)
     found = train_photograph(tmp_path / "cache", tmp_path / "run", folds=3, report=lambda line: None)
     assert found == json.loads((tmp_path / "run" / "trained.json").read_text())
     assert found["training"]["images"] == {"REAL": IMAGES // 2, "FAKE": IMAGES // 2}
+    assert found["network"] == {"name": "vit_b16", "blocks": BLOCKS}
     measured = found["out_of_fold"]
     assert measured["auc"] > 0.9
     assert measured["real"]["likely_generated"] <= 0.01
