@@ -289,7 +289,7 @@ def photograph_kinds() -> str:
 
 
 def photograph_robustness() -> str:
-    """The detector for photographs on changed images, beside the same images unchanged."""
+    """The detector for photographs on changed images."""
     rows = _read(PHOTOGRAPH_ROBUSTNESS)["conditions"]
     return _table(
         (

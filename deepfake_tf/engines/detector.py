@@ -32,7 +32,7 @@ from deepfake_tf.engines.finding import engine_class, engine_of, find_models, is
 from deepfake_tf.engines.parts import in_parts
 from deepfake_tf.reading import admission
 from deepfake_tf.reading.files import read_file, reason_of, too_large
-from deepfake_tf.reading.pictures import encode_bmp, to_rgb, upright
+from deepfake_tf.reading.pictures import encode_bmp, to_upright_rgb
 
 if TYPE_CHECKING:
     from deepfake_tf import conclusion, provenance
@@ -56,7 +56,8 @@ class Detector:
 
     - a path (str or path-like), an encoded image (bytes) or a file object of one, open in binary mode: JPEG, PNG, GIF,
       BMP, WebP, TIFF, AVIF, and HEIC where pillow-heif is installed;
-    - a `PIL.Image.Image` of any mode; see `deepfake_tf.reading.pictures.to_rgb`;
+    - a `PIL.Image.Image` of any mode, see `deepfake_tf.reading.pictures.to_rgb`; it is turned as its EXIF says, so turn
+      it by `PIL.ImageOps.exif_transpose`, which takes that out, or not at all;
     - a NumPy array [H, W, 3] RGB, [H, W, 4] RGB and alpha, [H, W, 1] or [H, W] grey: uint8, 0..255; uint16, 0..65535;
       or float, 0..1. An array [N, H, W, 1, 3 or 4] is N images, as a list of them is.
 
@@ -376,7 +377,7 @@ def _encode_pillow(image: Any) -> tuple[bytes, str, str]:
     if error := admission.check_size(*image.size):
         return b"", "", error
     try:
-        return encode_bmp(upright(to_rgb(image))), "", ""
+        return encode_bmp(to_upright_rgb(image)), "", ""
     except ValueError as error:  # values outside of every known range
         return b"", "", str(error)
     except (OSError, SyntaxError):  # it may be decoded only now, from a damaged file

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepfake_tf.reading.admission import admit
 from deepfake_tf.reading.pillow_reader import read_image
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def measure_deletion_of_files(engine: TFLiteEngine, encoded: Iterable[bytes]) ->
         ValueError: it accepts none.
     """
     spec = engine.bundle.spec
-    images = [read_image(image, spec.pillow_view, spec.upright) for image in encoded]
+    images = [read_image(admit(image)[0], spec.pillow_view, spec.upright) for image in encoded]
     views = [i.pixels for i in images if i.pixels is not None and spec.accepts(i.width, i.height)]
     if not views:
         raise ValueError(f"none of the images is one that the detector {spec.name} judges: {spec.judges}")

@@ -62,7 +62,6 @@ def draw_picture(
     heatmap: np.ndarray | None = None,
     opacity: float = 0.5,
     detector: str = "",
-    side: int = PICTURE_SIDE,
 ) -> Image.Image | None:
     """The image as it is shown, upright, with a heat map over it where one is given.
 
@@ -71,14 +70,19 @@ def draw_picture(
         heatmap: float [h, w], 0..1, or None.
         opacity: float, 0..1.
         detector: the row's `detector`, whose map it is.
-        side: int, pixels, of the longer side; smaller images are enlarged in hard squares.
 
     Returns:
-        An RGB image. None where the file cannot be read, or its picture needs more memory than there is.
+        An RGB image, its longer side `PICTURE_SIDE`; small ones enlarged in hard squares. None where the file
+        cannot be read, or its picture needs more memory than there is.
     """
-    picture = open_picture(encoded, side)
+    picture = open_picture(encoded, PICTURE_SIDE)
     if picture is None or heatmap is None:
         return picture
+    return _with_map(picture, encoded, heatmap, opacity, detector)
+
+
+def _with_map(picture: Image.Image, encoded: bytes, heatmap: np.ndarray, opacity: float, detector: str) -> Image.Image:
+    """The map over a picture of `open_picture`, which is upright."""
     if not sees_upright(detector):
         heatmap = turn_upright(heatmap, read_orientation(encoded))
     return overlay(picture, heatmap, opacity, sees_central_square(detector))
@@ -103,7 +107,7 @@ def draw_sheet(explanations: Sequence[Explanation], images: Sequence[bytes]) -> 
     for index, (explanation, encoded) in enumerate(zip(explanations, images, strict=True)):
         row, column = divmod(index, columns)
         prediction = explanation.prediction
-        picture = draw_picture(encoded, side=SHEET_SIDE) if not prediction.error else None
+        picture = open_picture(encoded, SHEET_SIDE) if not prediction.error else None
         above, below = grid[2 * row, column], grid[2 * row + 1, column]
         above.set_title(
             f"{printable(Path(prediction.file).name)}\n{_caption(prediction)}", fontsize=8, parse_math=False
@@ -112,7 +116,7 @@ def draw_sheet(explanations: Sequence[Explanation], images: Sequence[bytes]) -> 
             above.text(0.5, 0.5, "cannot be shown", ha="center", va="center", fontsize=8, transform=above.transAxes)
         elif picture is not None:
             above.imshow(picture)
-            below.imshow(draw_picture(encoded, explanation.heatmap, 0.5, prediction.detector, SHEET_SIDE))
+            below.imshow(_with_map(picture, encoded, explanation.heatmap, 0.5, prediction.detector))
     return encode_figure(figure, dpi=110)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from deepfake_tf.contract import (
     ERROR_DAMAGED,
@@ -15,13 +13,11 @@ from deepfake_tf.contract import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
 )
-from deepfake_tf.reading import pillow_reader
+from deepfake_tf.reading import pillow_reader, well_formed
 from deepfake_tf.reading.files import is_iso_image
-from deepfake_tf.reading.orientation import UPRIGHT, turn_upright
-from deepfake_tf.reading.pictures import MissingDecoderError, encode_bmp, encode_png, open_image, to_rgb, upright
+from deepfake_tf.reading.orientation import UPRIGHT, exif_orientation, turn_upright
+from deepfake_tf.reading.pictures import MissingDecoderError, encode_bmp, encode_png, open_image, to_upright_rgb
 
-_WEBP_HAS_EXIF = 0x08  # of the flags of a VP8X chunk: RFC 9649, section 2.7
-_PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -59,14 +55,9 @@ def check_size(width: int, height: int) -> str:
 
 def _read_orientation(encoded: bytes) -> int:
     """Of a PNG or WebP, by its EXIF; see `orientation.read_orientation`."""
-    has_exif = encoded.startswith(_PNG) and b"eXIf" in encoded
-    has_exif |= encoded[8:16] == b"WEBPVP8X" and bool(encoded[20:21]) and bool(encoded[20] & _WEBP_HAS_EXIF)
-    if not has_exif:
-        return UPRIGHT
-    with contextlib.suppress(Exception), open_image(encoded) as image:  # parsers of broken metadata raise anything
-        if not check_size(*image.size):  # a PNG is decoded for it
-            found = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
-            return int(found) if found in range(UPRIGHT, 9) else UPRIGHT
+    image_format = pillow_reader.read_format(encoded)
+    if image_format in ("PNG", "WEBP"):
+        return exif_orientation(getattr(well_formed, f"{image_format.lower()}_exif")(encoded))
     return UPRIGHT
 
 
@@ -85,7 +76,7 @@ def _transcode(encoded: bytes) -> tuple[bytes, str]:
         with open_image(encoded) as image:
             if error := check_size(*image.size):
                 return b"", error
-            picture = upright(to_rgb(image))
+            picture = to_upright_rgb(image)
     except MissingDecoderError as error:
         return b"", str(error)
     except MemoryError:

@@ -1,8 +1,8 @@
 """Which way up a picture is held: phones store it as the sensor lies, and say in the EXIF how to turn it.
 
-The orientation is read from a JPEG alone (of other files whoever decodes them turns the pixels), from the first 64
-segments and the first 64 fields of its first directory: CIPA DC-008 (Exif 2.32), section 4.6.4. The twin in a graph is
-`tensorflow_reader.read_orientation`.
+Looked through are the first 64 segments of a JPEG, and the first 64 fields of an EXIF's first directory: CIPA DC-008
+(Exif 2.32), section 4.6.4. Pillow's parser would copy whatever all fields point at, gigabytes in a hostile file. The
+twin in a graph is `tensorflow_reader.read_orientation`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 UPRIGHT = 1
-SEGMENTS, FIELDS = 64, 64  # that are looked through; phones write ten fields, and a hostile file must not cost minutes
+SEGMENTS, FIELDS = 64, 64  # phones write ten fields
+EXIF_BYTES = 1 << 16
 EXIF = b"Exif\0\0"
 TAG, SHORT = 0x0112, 3  # "Orientation", a number of two bytes
 # Values of the tag, 1 to 8. A picture is first mirrored at its diagonal, then its columns or rows are reversed.
@@ -21,7 +22,7 @@ DIAGONAL, COLUMNS, ROWS = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 
 
 def read_orientation(data: bytes) -> int:
-    """How the pixels of an encoded image are to be turned: 1 (not at all; no JPEG, or it does not say) to 8."""
+    """How the pixels of a JPEG are to be turned: 1 (not at all; or it does not say, or is no JPEG) to 8."""
     if not data.startswith(b"\xff\xd8\xff"):
         return UPRIGHT
     position = 2
@@ -30,12 +31,14 @@ def read_orientation(data: bytes) -> int:
         if head[:1] != b"\xff" or head[1:2] in (b"\xd9", b"\xda", b""):
             break
         if head[1:2] == b"\xe1" and head[4:] == EXIF:
-            return _of_tiff(data[position + 10 : position + 10 + (1 << 16)])
-        position += 2 + int.from_bytes(head[2:4], "big")
+            return exif_orientation(data[position + 10 : position + 10 + EXIF_BYTES])
+        position += 1 if head[1:2] == b"\xff" else 2 + int.from_bytes(head[2:4], "big")  # a fill byte, or a segment
     return UPRIGHT
 
 
-def _of_tiff(tiff: bytes) -> int:
+def exif_orientation(exif: bytes) -> int:
+    """The same of an EXIF by itself, with or without the six bytes that it begins with in a JPEG."""
+    tiff = exif[: EXIF_BYTES + len(EXIF)].removeprefix(EXIF)[:EXIF_BYTES]
     byte_order: Literal["little", "big"] = "little" if tiff[:2] == b"II" else "big"
     number = lambda position, size: int.from_bytes(tiff[position : position + size].ljust(size, b"\0"), byte_order)
     directory = number(4, 4)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from deepfake_tf.reading.files import is_iso_image, read_file
-from deepfake_tf.reading.orientation import read_orientation, turn_upright
+from deepfake_tf.reading.orientation import UPRIGHT, exif_orientation, read_orientation, turn_upright
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIF")  # Pillow's names; MPO comes by way of JPEG
 HEIF_MODULES = ("pillow_heif", "pi_heif")  # either will do
@@ -92,12 +92,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF says; as it is, where that is damaged."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # parsers of broken metadata raise anything
-        return image
+def to_upright_rgb(image: Image.Image) -> Image.Image:
+    """`to_rgb`, and turned as the image's EXIF says. (TIFF: Pillow turns it when it decodes it.)"""
+    rgb = to_rgb(image)
+    exif = image.info.get("exif")  # that of a PNG may stand behind its pixels
+    orientation = exif_orientation(exif) if isinstance(exif, bytes) else UPRIGHT
+    return rgb if orientation == UPRIGHT else Image.fromarray(turn_upright(np.asarray(rgb), orientation))
 
 
 def encode_bmp(picture: Image.Image) -> bytes:

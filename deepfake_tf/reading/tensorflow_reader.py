@@ -127,13 +127,16 @@ def read_orientation(image_bytes: tf.Tensor) -> tf.Tensor:
         is_segment = (marker[0] == 0xFF) & tf.reduce_all(marker[1] != [0xD9, 0xDA]) & (position + 1 < length)
         return is_segment & ~is_exif(position)
 
-    following = lambda position: [position + 2 + _big_endian(_octets(image_bytes, position + 2, 2))]
+    def following(position):
+        octets = _octets(image_bytes, position, 4)
+        return [position + tf.where(octets[1] == 0xFF, 1, 2 + _big_endian(octets[2:]))]
+
     position = tf.while_loop(goes_on, following, [2], maximum_iterations=exif.SEGMENTS - 1)[0]
-    tiff = part(position + 10, 1 << 16)
+    tiff = part(position + 10, exif.EXIF_BYTES)
     is_little = part(position + 10, 2) == b"II"
     number = lambda octets: tf.where(is_little, _little_endian(octets), _big_endian(octets))
     directory = number(_octets(tiff, 4, 4))
-    directory = tf.where(directory < 0, 1 << 16, tf.minimum(directory, 1 << 16))
+    directory = tf.where(directory < 0, exif.EXIF_BYTES, tf.minimum(directory, exif.EXIF_BYTES))
     count = number(_octets(tiff, directory, 2))
     fields = tf.reshape(_octets(tiff, directory + 2, 12 * exif.FIELDS), [exif.FIELDS, 12])
     by_order = lambda at: tf.where(

@@ -105,6 +105,11 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         position = end
 
 
+def png_exif(data: bytes) -> bytes:
+    """The content of the chunk eXIf; empty where there is none."""
+    return next((chunk[8:-4] for kind, chunk in _png_chunks(data) if kind == b"eXIf"), b"")
+
+
 def gif(data: bytes) -> bytes:
     position = gif_frame(data)
     if data[position] != 0x2C:
@@ -176,6 +181,19 @@ def webp(data: bytes) -> bytes:
         raise ValueError("the WebP holds no picture, or is cut off")
     picture += bytes(length % 2)
     return b"RIFF" + struct.pack("<I", 4 + len(picture)) + b"WEBP" + picture
+
+
+def webp_exif(data: bytes) -> bytes:
+    """The content of the chunk EXIF; empty where there is none."""
+    position = 12
+    for _ in range(_PARTS):
+        length = int.from_bytes(data[position + 4 : position + 8], "little")
+        if data[position : position + 4] == b"EXIF":
+            return data[position + 8 : position + 8 + length]
+        position += 8 + length + length % 2
+        if position >= len(data):
+            break
+    return b""
 
 
 def webp_size(kind: bytes, content: bytes) -> tuple[int, int]:

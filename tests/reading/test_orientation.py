@@ -1,6 +1,8 @@
 """How a picture is held: EXIF's orientation, the same for every reader and for what is drawn."""
 
 import io
+import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from deepfake_tf.detectors import cifake
 from deepfake_tf.detectors import photograph as photographs
 from deepfake_tf.reading import admission, tensorflow_reader
 from deepfake_tf.reading.orientation import read_orientation, turn_upright, write_orientation
-from deepfake_tf.reading.pictures import open_picture
+from deepfake_tf.reading.pictures import open_picture, to_upright_rgb
 from deepfake_tf.reading.pillow_reader import read_image
 from deepfake_tf.reading.tensorflow_batches import read_images
 from tests.images import encode, photograph
@@ -130,6 +132,35 @@ def test_turned_or_not_the_same_damage_is_refused(orientation):
 def test_pictures_are_drawn_upright(image_format):
     drawn = np.asarray(open_picture(held(8, image_format), 320)).astype(int)
     assert np.abs(drawn - np.asarray(photograph(320, 240))).mean() < 6
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16"])
+def test_pil_images_are_turned_as_their_files_are(mode):
+    image = Image.fromarray((np.arange(60 * 40, dtype=np.uint16) * 20).reshape(40, 60))
+    fields = struct.pack(">HHI4sHHIHH", 0x0100, 1, 1, b"\1\0\0\0", 0x0112, 3, 1, 6, 0)  # a width of one byte is wrong
+    exif = b"Exif\0\0" + struct.pack(">2sHIH", b"MM", 42, 8, 2) + fields + bytes(4)
+    encoded = encode(image if mode == "I;16" else photograph(60, 40).convert(mode), "PNG", exif=exif)
+    turned = np.asarray(to_upright_rgb(Image.open(io.BytesIO(encoded))))
+    assert turned.shape == (60, 40, 3)
+    np.testing.assert_array_equal(turned, np.asarray(Image.open(io.BytesIO(admission.admit(encoded)[0]))))
+
+
+def test_fields_that_all_point_at_a_megabyte_are_not_copied():
+    field = struct.pack(">HHII", 0xC000, 7, 1 << 20, 26)
+    many = struct.pack(">2sHIH", b"MM", 42, 8, 3000) + field * 3000 + bytes(1 << 20)
+    for image_format in ("PNG", "WEBP"):
+        encoded = encode(photograph(), image_format, exif=many)
+        tracemalloc.start()
+        assert not admission.admit(encoded)[1]
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+        tracemalloc.stop()
+
+
+def test_fill_bytes_stand_before_a_segment():
+    encoded = encode(photograph(), "JPEG", exif=exif_of(6))
+    start = encoded.index(b"\xff\xe1")
+    filled = encoded[:start] + b"\xff" * 5 + encoded[start:]
+    assert read_orientation(filled) == int(read_in_a_graph(filled)) == 6
 
 
 def test_damaged_metadata_loses_no_picture():

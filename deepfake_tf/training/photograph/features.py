@@ -27,6 +27,7 @@ import numpy as np
 
 from deepfake_tf.contract import LABEL_NAMES
 from deepfake_tf.detectors.photograph.views import VIEW_SIZE, central_view
+from deepfake_tf.reading.admission import admit
 from deepfake_tf.reading.files import walk
 from deepfake_tf.reading.formats import IMAGE_EXTENSIONS
 from deepfake_tf.reading.pillow_reader import decode
@@ -256,6 +257,14 @@ def _load_light_network(weights: str | Path, blocks: int) -> _Network:
     def load() -> None:
         thread.runner = Interpreter(str(weights), num_threads=1).get_signature_runner()
 
+    try:
+        load()
+        held = thread.runner.get_output_details()["cls"]["shape"][1]
+        thread.runner.get_input_details()["pixels"]
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{weights} is no backbone.tflite of a photograph bundle: {error}") from None
+    if held < blocks:
+        raise ValueError(f"{weights} holds {held} blocks. Received: blocks={blocks}")
     pool = ThreadPoolExecutor(os.cpu_count(), initializer=load)  # an image a thread: faster than all threads on one
     compute_one = lambda view: thread.runner(pixels=view[None])["cls"][0, :blocks]
     return lambda views: np.stack(list(pool.map(compute_one, views)))
@@ -288,7 +297,10 @@ def _views(
         for view, image in zip(views, batch):
             size = (0, 0)
             try:
-                pixels = decode((data / image.path).read_bytes(), upright=True)
+                encoded, error = admit((data / image.path).read_bytes())
+                if error:
+                    raise ValueError(error)
+                pixels = decode(encoded, upright=True)
                 view[:] = random_view(pixels, image.path, copy) if copy else central_view(pixels)
                 size = (pixels.shape[1], pixels.shape[0])
                 errors.append("")

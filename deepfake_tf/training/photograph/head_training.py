@@ -225,7 +225,7 @@ def train_detector(
 ) -> TrainedDetector:
     """Train the heads, judge them on repositories left out, and calibrate on what they said there.
 
-    Half a minute a fold for 5,800 images in two copies on two cores.
+    A quarter of a minute a fold for 5,800 images in four copies on two cores.
 
     Args:
         features: Features. Without kinds (OTHER_KINDS) nothing tells what is no photograph: all images are in domain.

@@ -181,7 +181,23 @@ def test_photographs_are_seen_upright(write_images, weights, tmp_path):
         encode(shown.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif, **whole)
     )
     (data / "REAL/camera/1.jpg").write_bytes(encode(shown, "JPEG", **whole))
+    (data / "REAL/camera/2.png").write_bytes(encode(shown.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif))
     extract(data, tmp_path / "cache", weights, copies=0, blocks=1, dtype="float32", report=quiet)
     cached = load_features(tmp_path / "cache")
-    assert cached.sizes[:2].tolist() == [[260, 240]] * 2
-    np.testing.assert_allclose(*cached.cls[0, :2].astype(np.float32), atol=0.02)
+    assert cached.sizes[:3].tolist() == [[260, 240]] * 3
+    turned, plain, png = cached.cls[0, :3].astype(np.float32)
+    np.testing.assert_allclose(turned, plain, atol=0.02)
+    np.testing.assert_allclose(png, plain, atol=0.05)  # without JPEG's rounding
+
+
+@pytest.mark.parametrize("content", [b"nonsense" * 50, "head.tflite"])
+def test_a_file_that_is_no_backbone_is_named(data, tmp_path, content):
+    path = tmp_path / "other.tflite"
+    path.write_bytes(content if isinstance(content, bytes) else shipped_backbone().with_name(content).read_bytes())
+    with pytest.raises(ValueError, match=r"other.tflite is no backbone.tflite"):
+        extract(data, tmp_path / "cache", path, copies=0, report=quiet)
+
+
+def test_more_blocks_than_the_backbone_holds(data, tmp_path):
+    with pytest.raises(ValueError, match=r"holds 10 blocks. Received: blocks=12"):
+        extract(data, tmp_path / "cache", shipped_backbone(), copies=0, blocks=12, report=quiet)
