@@ -32,7 +32,10 @@ BACKBONE = "backbone.tflite"
 HEAD = "head.tflite"
 HEAD_ARRAYS = "head.npz"
 VARIANT = "int8 kernels, a scale for each output channel; activations of dense layers int8, a scale for each token"
-VIEW = "the central square, scaled by an antialiased bicubic filter (a = -0.5): see detectors/photograph/views.py"
+VIEW = (
+    "the picture turned upright (a JPEG by its EXIF orientation), its central square, scaled by an antialiased bicubic "
+    "filter (a = -0.5): see detectors/photograph/views.py"
+)
 
 
 def write_photograph_bundle(

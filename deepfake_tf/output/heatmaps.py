@@ -58,10 +58,7 @@ def overlay(image: Image.Image, heatmap: np.ndarray, opacity: float = 0.5, centr
 
 
 def draw_picture(
-    encoded: bytes,
-    heatmap: np.ndarray | None = None,
-    opacity: float = 0.5,
-    detector: str = "",
+    encoded: bytes, heatmap: np.ndarray | None = None, opacity: float = 0.5, detector: str = ""
 ) -> Image.Image | None:
     """The image as it is shown, upright, with a heat map over it where one is given.
 

@@ -13,11 +13,13 @@ from deepfake_tf.contract import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
 )
-from deepfake_tf.reading import pillow_reader, well_formed
+from deepfake_tf.reading import pillow_reader
 from deepfake_tf.reading.files import is_iso_image
 from deepfake_tf.reading.orientation import UPRIGHT, exif_orientation, turn_upright
 from deepfake_tf.reading.pictures import MissingDecoderError, encode_bmp, encode_png, open_image, to_upright_rgb
+from deepfake_tf.reading.well_formed import png_exif, webp_exif
 
+_EXIF_OF = {"PNG": png_exif, "WEBP": webp_exif}
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -55,10 +57,8 @@ def check_size(width: int, height: int) -> str:
 
 def _read_orientation(encoded: bytes) -> int:
     """Of a PNG or WebP, by its EXIF; see `orientation.read_orientation`."""
-    image_format = pillow_reader.read_format(encoded)
-    if image_format in ("PNG", "WEBP"):
-        return exif_orientation(getattr(well_formed, f"{image_format.lower()}_exif")(encoded))
-    return UPRIGHT
+    find_exif = _EXIF_OF.get(pillow_reader.read_format(encoded))
+    return exif_orientation(find_exif(encoded)) if find_exif else UPRIGHT
 
 
 def _turn(picture: bytes, orientation: int) -> tuple[bytes, str]:

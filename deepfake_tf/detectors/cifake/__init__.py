@@ -16,7 +16,7 @@ SPEC = DetectorSpec(
     shortest_side=16,
     longest_side=64,
     central_square=False,
-    upright=False,  # CIFAKE has no EXIF
+    upright=False,  # CIFAKE's files have no EXIF
     views="deepfake_tf.reading.pillow_reader",
     tensorflow_views="deepfake_tf.reading.tensorflow_reader",
 )

@@ -18,10 +18,11 @@ import dataclasses
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
@@ -252,21 +253,27 @@ def load_features(cache: str | Path) -> Features:
 def _load_light_network(weights: str | Path, blocks: int) -> _Network:
     from ai_edge_litert.interpreter import Interpreter
 
-    thread = threading.local()
-
-    def load() -> None:
-        thread.runner = Interpreter(str(weights), num_threads=1).get_signature_runner()
-
+    count = os.cpu_count() or 1
     try:
-        load()
-        held = thread.runner.get_output_details()["cls"]["shape"][1]
-        thread.runner.get_input_details()["pixels"]
+        runners = [Interpreter(str(weights), num_threads=1).get_signature_runner() for _ in range(count)]
+        held = runners[0].get_output_details()["cls"]["shape"][1]
+        runners[0].get_input_details()["pixels"]
     except (KeyError, ValueError) as error:
         raise ValueError(f"{weights} is no backbone.tflite of a photograph bundle: {error}") from None
     if held < blocks:
         raise ValueError(f"{weights} holds {held} blocks. Received: blocks={blocks}")
-    pool = ThreadPoolExecutor(os.cpu_count(), initializer=load)  # an image a thread: faster than all threads on one
-    compute_one = lambda view: thread.runner(pixels=view[None])["cls"][0, :blocks]
+    pool = ThreadPoolExecutor(count)  # an image a thread: faster than all threads on one
+    idle: SimpleQueue[Any] = SimpleQueue()
+    for runner in runners:
+        idle.put(runner)
+
+    def compute_one(view: np.ndarray) -> np.ndarray:
+        runner = idle.get()
+        try:
+            return runner(pixels=view[None])["cls"][0, :blocks]
+        finally:
+            idle.put(runner)
+
     return lambda views: np.stack(list(pool.map(compute_one, views)))
 
 

@@ -106,15 +106,20 @@ def test_a_source_is_the_first_folder_below_the_class(write_images, tmp_path_fac
     }
 
 
-def test_a_cache_of_something_else_is_refused(data, weights, tmp_path, monkeypatch):
+def test_a_cache_of_something_else_is_refused(data, weights, tmp_path):
     extract(data, tmp_path / "cache", weights, copies=0, blocks=1, report=quiet)
     with pytest.raises(ValueError, match="another network"):
         extract(data, tmp_path / "cache", weights, copies=0, blocks=1, dtype="float32", report=quiet)
     Image.new("RGB", (8, 8)).save(data / "REAL/camera/9.png")
     with pytest.raises(ValueError, match="other images"):
         extract(data, tmp_path / "cache", weights, copies=0, blocks=1, report=quiet)
-    monkeypatch.setattr(features, "LAW", features.LAW + 1)
-    with pytest.raises(ValueError, match="another law of random views"):
+
+
+def test_a_cache_made_under_another_law_is_refused(data, weights, tmp_path, monkeypatch):
+    extract(data, tmp_path / "cache", weights, copies=0, blocks=1, report=quiet)
+    extract(data, tmp_path / "cache", weights, copies=0, blocks=1, report=quiet)  # the same: it goes on
+    monkeypatch.setattr(features, "LAW", 77)
+    with pytest.raises(ValueError, match=r"another law of random views.* Received: .*'law_of_random_views': 77"):
         extract(data, tmp_path / "cache", weights, copies=0, blocks=1, report=quiet)
 
 
