@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_tf.networks.graph import Step
+from deepfake_tf.networks.graph import TO_OUT_FIRST, Step
 
 Run = Callable[[np.ndarray], np.ndarray]  # float32 [N, 224, 224, 3] -> float32 [N, 1]
 _NEEDS = {
@@ -51,16 +51,26 @@ def _in_torch(steps: list[Step], precision: str) -> Run:
     as_weight = lambda array, dtype=dtype: torch.tensor(np.ascontiguousarray(array)).to(dtype)
     weights: dict[str, tuple[Any, Any]] = {}
     for step in steps:
-        if step.kind == "convolution":
-            kernel = as_weight(step.kernel.transpose(3, 2, 0, 1)).to(memory_format=torch.channels_last)
+        if step.kind in ("convolution", "depthwise"):
+            kernel = as_weight(step.kernel.transpose(TO_OUT_FIRST[step.kind])).to(memory_format=torch.channels_last)
             weights[step.name] = kernel, as_weight(step.bias)
         elif step.kind == "dense":
             weights[step.name] = as_weight(step.kernel.T, torch.float32), as_weight(step.bias, torch.float32)
+
+    def convolution(step, x):
+        before, after = padding = step.padding
+        if before != after:
+            x, padding = functional.pad(x, (before, after) * 2), (0, 0)
+        groups = x.shape[1] if step.kind == "depthwise" else 1
+        return functional.conv2d(x, *weights[step.name], step.stride, padding, groups=groups)
+
     run_step: dict[str, Callable] = {
-        "convolution": lambda step, x: functional.conv2d(x, *weights[step.name], step.stride, step.padding),
-        "max_pool": lambda step, x: functional.max_pool2d(x, step.window, step.stride, step.padding),
+        "convolution": convolution,
+        "depthwise": convolution,
+        "max_pool": lambda step, x: functional.max_pool2d(x, step.window, step.stride, step.padding[0]),
         "average_pool": lambda step, x: functional.avg_pool2d(x, step.window, step.stride),
         "relu": lambda step, x: functional.relu_(x),
+        "relu6": lambda step, x: functional.relu6(x, inplace=True),
         "add": lambda step, x, y: x + y,
         "scale": lambda step, x: x * step.kernel,
         "mirror": lambda step, x: x.flip(3),
@@ -113,19 +123,22 @@ def _to_onnx(steps: list[Step]) -> bytes:
         return name
 
     def window(step: Step) -> dict[str, list[int]]:
-        return {"kernel_shape": [step.window] * 2, "strides": [step.stride] * 2, "pads": [step.padding] * 4}
+        before, after = step.padding
+        return {"kernel_shape": [step.window] * 2, "strides": [step.stride] * 2, "pads": [before] * 2 + [after] * 2}
 
     for step in steps:
         inputs = ["images.nchw" if name == "images" else name for name in step.inputs]
         attributes: dict[str, Any] = {}
-        if step.kind == "convolution":
-            inputs += [constant(f"{step.name}.kernel", step.kernel.transpose(3, 2, 0, 1))]
+        if step.kind in ("convolution", "depthwise"):
+            inputs += [constant(f"{step.name}.kernel", step.kernel.transpose(TO_OUT_FIRST[step.kind]))]
             inputs += [constant(f"{step.name}.bias", step.bias)]
-            attributes = window(step)
+            attributes = window(step) | ({"group": step.kernel.shape[2]} if step.kind == "depthwise" else {})
         elif step.kind == "dense":
             inputs += [constant(f"{step.name}.kernel", step.kernel), constant(f"{step.name}.bias", step.bias)]
         elif step.kind in ("max_pool", "average_pool"):
             attributes = window(step)
+        elif step.kind == "relu6":
+            inputs += [constant(f"{step.name}.{name}", np.float32(value)) for name, value in (("min", 0), ("max", 6))]
         elif step.kind == "scale":
             inputs += [constant(f"{step.name}.factor", np.float32(step.kernel))]
         elif step.kind == "mirror":
@@ -144,9 +157,11 @@ def _to_onnx(steps: list[Step]) -> bytes:
 
 _ONNX_NAMES = {
     "convolution": "Conv",
+    "depthwise": "Conv",
     "max_pool": "MaxPool",
     "average_pool": "AveragePool",
     "relu": "Relu",
+    "relu6": "Clip",
     "add": "Add",
     "scale": "Mul",
     "mirror": "Slice",

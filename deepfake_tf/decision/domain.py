@@ -19,6 +19,7 @@ from deepfake_tf.decision.verdict import Decision
 DOMAIN_PERCENTILE = 99.5  # of validation images count as in domain by their distance
 ROUGHNESS_PERCENTILE = 99.9  # of validation images count as in domain by their roughness
 SIZE_TOLERANCE = 2.0  # in domain: from half the smallest to twice the largest training side
+MAX_COMPONENTS = 512  # principal components of the features that the distance looks at
 COVARIANCE_SHRINKAGE = 1e-3  # of the mean variance, added to the diagonal: keeps the inverse tame
 
 
@@ -29,7 +30,8 @@ class Domain:
     Attributes:
         min_side, max_side: int, pixels. The shortest and the longest side seen in training.
         means: float32 [2, C]. Mean pooled features of REAL and of FAKE.
-        whitening: float32 [C, C]. W with W W^T the inverse of the covariance that both classes share.
+        whitening: float32 [C, K]. W with W W^T the inverse of the covariance of both classes, in its K principal
+            components.
         threshold: float. The Mahalanobis distance to the nearer class above which an image is far.
         roughness_limit: float. The roughness above which an image is noise; see `roughness`.
     """
@@ -68,7 +70,8 @@ def fit_domain(
     centred = features - means[training_labels]
     covariance = centred.T @ centred / len(centred)
     covariance += COVARIANCE_SHRINKAGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    whitening = np.linalg.cholesky(np.linalg.inv(covariance))
+    variances, components = np.linalg.eigh(covariance)  # the largest last
+    whitening = (components / np.sqrt(variances))[:, -MAX_COMPONENTS:]
     domain = Domain(
         min_side=int(sizes.min()),
         max_side=int(sizes.max()),
@@ -102,7 +105,7 @@ def feature_distance(
     Args:
         pooled: float32 [N, C]. Features, their mean over the map.
         domain: Domain.
-        product: what multiplies [N, C] by [C, C].
+        product: what multiplies [N, C] by [C, K].
 
     Returns:
         float32 [N], 0 and up.

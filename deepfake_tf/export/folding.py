@@ -8,12 +8,11 @@ What is left of a block is convolution, bias, ReLU, which TensorFlow runs as one
 
 from __future__ import annotations
 
-from collections import Counter
-
 import keras
 import numpy as np
 
 from deepfake_tf.networks import FEATURES_LAYER
+from deepfake_tf.networks.batch_normalization import find_foldable
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -34,7 +33,7 @@ def fold_batch_norm(model: keras.Model, precision: str = "float32") -> keras.Mod
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}. Received: precision={precision!r}")
-    folded = _foldable(model)
+    folded = find_foldable(model)
     nested = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     copies = {id(inner): fold_batch_norm(inner, precision) for inner in nested}  # one for each, however often called
     if not folded and precision == "float32" and all(copies[id(inner)] is inner for inner in nested):
@@ -69,26 +68,12 @@ def fold_batch_norm(model: keras.Model, precision: str = "float32") -> keras.Mod
     return copy
 
 
-def _foldable(model: keras.Model) -> dict[str, str]:
-    """Batch norm -> the convolution that it follows, where nothing else reads that convolution."""
-    # Over the nodes: `layer.input` refuses a layer that is called more than once, as by `flip_averaged`.
-    nodes = [(operation, node) for operation in model.operations for node in operation._inbound_nodes]
-    producers = {id(tensor): operation for operation, node in nodes for tensor in node.output_tensors}
-    readers = Counter(id(tensor) for _, node in nodes for tensor in node.input_tensors)
-    readers.update(id(tensor) for tensor in model.outputs)
-    folded = {}
-    for operation, node in nodes:
-        if isinstance(operation, keras.layers.BatchNormalization) and len(operation._inbound_nodes) == 1:
-            (tensor,) = node.input_tensors
-            if type(producers.get(id(tensor))) is keras.layers.Conv2D and readers[id(tensor)] == 1:
-                folded[operation.name] = producers[id(tensor)].name
-    return folded
-
-
-def _folded_weights(convolution: keras.layers.Conv2D, batch_norm: keras.layers.BatchNormalization) -> list[np.ndarray]:
-    """Kernel [h, w, in, out] and bias [out]; in float64, so that one rounding is all that is lost."""
+def _folded_weights(convolution: keras.layers.Layer, batch_norm: keras.layers.BatchNormalization) -> list[np.ndarray]:
+    """Kernel [h, w, in, out], of a depthwise convolution [h, w, out, 1], and bias [out]; in float64, rounded once."""
     wide = lambda variable, default: default if variable is None else np.asarray(variable.numpy(), np.float64)
     scale = wide(batch_norm.gamma, 1.0) / np.sqrt(wide(batch_norm.moving_variance, None) + batch_norm.epsilon)
     offset = wide(convolution.bias if convolution.use_bias else None, 0.0) - wide(batch_norm.moving_mean, None)
     bias = offset * scale + wide(batch_norm.beta, 0.0)
-    return [(wide(convolution.kernel, None) * scale).astype(np.float32), bias.astype(np.float32)]
+    kernel = wide(convolution.kernel, None)
+    kernel *= scale[:, None] if isinstance(convolution, keras.layers.DepthwiseConv2D) else scale
+    return [kernel.astype(np.float32), bias.astype(np.float32)]

@@ -31,6 +31,7 @@ from deepfake_tf.export.folding import fold_batch_norm
 from deepfake_tf.export.litert import export_litert, square_pixels, write_light_model
 from deepfake_tf.export.savedmodel import exported_of, freeze, read_exported, write_savedmodel
 from deepfake_tf.networks import flip_averaged, with_features
+from deepfake_tf.networks.batch_normalization import input_axes
 from deepfake_tf.text import plural, printable
 from deepfake_tf.training.averaging import AVERAGE_FILE
 from deepfake_tf.training.run_directory import SPLIT_FILES, load_network, read_names
@@ -216,12 +217,12 @@ def _round_kernels(model: keras.Model) -> None:
     The file then packs to 0.4 of its size, in a repository or a container image; the numbers stay float32, and move by
     less than int8 moves them.
     """
-    for variable in model.trainable_variables:
-        if variable.name == "kernel" and len(variable.shape) == 4:
-            kernel = keras.ops.convert_to_numpy(variable)
-            largest = np.maximum(np.abs(kernel).max(axis=(0, 1, 2)), np.finfo(np.float32).tiny)
-            step = 2.0 ** (np.ceil(np.log2(largest)) - KERNEL_BITS)
-            variable.assign(np.round(kernel / step) * step)
+    for layer in model.layers:
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
+            kernel = keras.ops.convert_to_numpy(layer.kernel)
+            largest = np.abs(kernel).max(axis=input_axes(layer), keepdims=True)
+            step = 2.0 ** (np.ceil(np.log2(np.maximum(largest, np.finfo(np.float32).tiny))) - KERNEL_BITS)
+            layer.kernel.assign(np.round(kernel / step) * step)
 
 
 def _run_network(network: Network, images: DecodedImages, description: str) -> Rows:

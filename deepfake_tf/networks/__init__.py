@@ -22,7 +22,7 @@ def build_model(
     """Build a network with fresh weights.
 
     Args:
-        name: str. "resnet18", "resnet50v2" or "cifake_vit".
+        name: str. "resnet18", "resnet50v2", "efficientnet_lite0" or "cifake_vit".
         image_size: int or None. Side of the input in pixels; None accepts any size.
         dropout: float, 0..1. Rate before the head, in training only.
         dtype: str or None. Keras dtype policy, such as "mixed_bfloat16"; None takes the global one.

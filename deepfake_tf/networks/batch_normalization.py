@@ -6,6 +6,8 @@ they took nearly a quarter of a training step's time. The fused kernel reads and
 
 from __future__ import annotations
 
+from collections import Counter
+
 import keras
 
 
@@ -37,3 +39,25 @@ class BatchNormalization(keras.layers.BatchNormalization):
             self.moving_mean.assign(mean)
             self.moving_variance.assign(variance)
         return outputs
+
+
+def find_foldable(model: keras.Model) -> dict[str, str]:
+    """Batch norm -> the convolution that it follows, where nothing else reads that convolution."""
+    # Over the nodes: `layer.input` refuses a layer that is called more than once, as by `flip_averaged`.
+    nodes = [(operation, node) for operation in model.operations for node in operation._inbound_nodes]
+    producers = {id(tensor): operation for operation, node in nodes for tensor in node.output_tensors}
+    readers = Counter(id(tensor) for _, node in nodes for tensor in node.input_tensors)
+    readers.update(id(tensor) for tensor in model.outputs)
+    convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    folded = {}
+    for operation, node in nodes:
+        if isinstance(operation, keras.layers.BatchNormalization) and len(operation._inbound_nodes) == 1:
+            (tensor,) = node.input_tensors
+            if isinstance(producers.get(id(tensor)), convolutions) and readers[id(tensor)] == 1:
+                folded[operation.name] = producers[id(tensor)].name
+    return folded
+
+
+def input_axes(convolution: keras.layers.Layer) -> tuple[int, int, int]:
+    """The axes of a convolution's kernel, [h, w, in, out] or depthwise [h, w, out, 1], but for its outputs."""
+    return (0, 1, 3) if isinstance(convolution, keras.layers.DepthwiseConv2D) else (0, 1, 2)

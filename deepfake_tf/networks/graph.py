@@ -14,6 +14,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
 _SPATIAL = slice(1, 3)  # of [N, H, W, C]
+TO_OUT_FIRST = {"convolution": (3, 2, 0, 1), "depthwise": (2, 3, 0, 1), "dense": (1, 0)}  # PyTorch's kernels
+_WITH_KERNEL = {"Conv2D": "convolution", "DepthwiseConv2dNative": "depthwise", "MatMul": "dense"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +23,15 @@ class Step:
     """One operation.
 
     Attributes:
-        kind: str. "convolution", "max_pool", "average_pool", "relu", "add", "scale", "mirror", "mean" or "dense".
+        kind: str. "convolution", "depthwise", "max_pool", "average_pool", "relu", "relu6", "add", "scale", "mirror",
+            "mean" or "dense".
         name: str. What later steps call its result.
         inputs: names of the tensors that it reads; "images" is the network's input.
-        kernel: float32 [h, w, in, out] of a convolution, [in, out] of a dense step, a number of "scale"; else None.
-        bias: float32 [out] of these two, else None.
-        window, stride, padding: int, pixels; square and symmetric.
+        kernel: float32 [h, w, in, out] of a convolution, [h, w, out, 1] of a depthwise one, [in, out] of a dense step,
+            a number of "scale"; else None.
+        bias: float32 [out] of these three, else None.
+        window, stride: int, pixels; square.
+        padding: two ints, pixels above and below, and as many at the left and at the right.
     """
 
     kind: str
@@ -36,7 +41,7 @@ class Step:
     bias: np.ndarray | None = None
     window: int = 0
     stride: int = 1
-    padding: int = 0
+    padding: tuple[int, int] = (0, 0)
 
 
 def read_steps(model_dir: Path) -> list[Step]:
@@ -48,11 +53,11 @@ def read_steps(model_dir: Path) -> list[Step]:
     return _Reader(network_graph(model_dir)).steps()
 
 
-def torchvision_arrays(model_dir: Path) -> dict[str, np.ndarray]:
-    """The weights of an exported ResNet-18 under torchvision's names, batch norm folded in.
+def published_arrays(model_dir: Path) -> dict[str, np.ndarray]:
+    """The weights of an exported network in the names and layout of PyTorch's, batch norm folded in.
 
     Returns:
-        name -> float32 array: `conv1.weight` [out, in, kh, kw], `conv1.bias` [out], ... `fc.weight` [1, 512].
+        name -> float32 array: `conv1.weight` [out, in, kh, kw], `conv1.bias` [out], ... `fc.weight` [1, C].
 
     Raises:
         ValueError: as `read_steps`.
@@ -61,8 +66,7 @@ def torchvision_arrays(model_dir: Path) -> dict[str, np.ndarray]:
     for step in read_steps(model_dir):
         if step.bias is not None:
             layer = re.sub(r"_\d+$", "", step.name.split("/")[-2])  # a flip-averaged network holds each layer twice
-            axes = (3, 2, 0, 1) if step.kind == "convolution" else (1, 0)
-            arrays |= {f"{layer}.weight": step.kernel.transpose(axes), f"{layer}.bias": step.bias}
+            arrays |= {f"{layer}.weight": step.kernel.transpose(TO_OUT_FIRST[step.kind]), f"{layer}.bias": step.bias}
     return arrays
 
 
@@ -117,8 +121,8 @@ class _Reader:
             return self._pooling(operation)
         if kind == "AddV2":
             return Step("add", operation.name, tuple(self._visit(tensor) for tensor in operation.inputs))
-        if kind == "Relu":
-            return Step("relu", operation.name, (self._visit(first),))
+        if kind in ("Relu", "Relu6"):
+            return Step(kind.lower(), operation.name, (self._visit(first),))
         if kind == "Mean":
             return Step("mean", operation.name, (self._visit(first),))
         if kind == "ReverseV2":
@@ -134,34 +138,35 @@ class _Reader:
 
     def _with_bias(self, operation: tf.Operation) -> Step:
         producer, bias = operation.inputs[0].op, self._constant(operation.inputs[1])
-        kernel = self._constant(producer.inputs[1]) if producer.type in ("Conv2D", "MatMul") else None
+        kind = _WITH_KERNEL.get(producer.type, "")
+        kernel = self._constant(producer.inputs[1]) if kind else None
         if kernel is None or bias is None:
             raise ValueError(f"{operation.name} adds a bias to {producer.type}: export the model again")
-        if producer.type == "MatMul":
-            return Step("dense", operation.name, (self._visit(producer.inputs[0]),), kernel, bias)
-        source, padding = self._padding(producer, kernel.shape[0])
-        stride = producer.get_attr("strides")[1]
-        return Step(
-            "convolution", operation.name, (self._visit(source),), kernel, bias, kernel.shape[0], stride, padding
-        )
+        if kind == "dense":
+            return Step(kind, operation.name, (self._visit(producer.inputs[0]),), kernel, bias)
+        window, stride = kernel.shape[0], producer.get_attr("strides")[1]
+        source, padding = self._padding(producer, window, stride)
+        return Step(kind, operation.name, (self._visit(source),), kernel, bias, window, stride, padding)
 
     def _pooling(self, operation: tf.Operation) -> Step:
         window, stride = operation.get_attr("ksize")[1], operation.get_attr("strides")[1]
-        source, padding = self._padding(operation, window)
+        source, padding = self._padding(operation, window, stride)
         kind = "max_pool" if operation.type == "MaxPool" else "average_pool"
         return Step(kind, operation.name, (self._visit(source),), None, None, window, stride, padding)
 
-    def _padding(self, operation: tf.Operation, window: int) -> tuple[tf.Tensor, int]:
-        """What it reads, and the pixels around that: its own, or those of a Pad before it."""
+    def _padding(self, operation: tf.Operation, window: int, stride: int) -> tuple[tf.Tensor, tuple[int, int]]:
+        """What it reads, and the pixels before and behind that: its own, or those of a Pad before it."""
         source = operation.inputs[0]
         if operation.get_attr("padding") == b"SAME":
-            return source, window // 2
+            side = source.shape[1]
+            pixels = max((-(-side // stride) - 1) * stride + window - side, 0)
+            return source, (pixels // 2, pixels - pixels // 2)
         if source.op.type != "Pad":
-            return source, 0
+            return source, (0, 0)
         paddings = self._constant(source.op.inputs[1])
         if paddings is None or len(set(paddings[_SPATIAL].ravel())) > 1:
             raise ValueError(f"{source.op.name} pads unevenly, which is not known here. Received: {paddings}")
-        return source.op.inputs[0], int(paddings[1, 0])
+        return source.op.inputs[0], (int(paddings[1, 0]),) * 2
 
     def _constant(self, tensor: tf.Tensor) -> np.ndarray | None:
         """The value of a constant as float32 or integer, None where it depends on the images."""
@@ -201,22 +206,26 @@ def run_in_tensorflow(steps: list[Step], dtype: tf.DType = tf.float32):
 
 
 def _convolution(step: Step, dtype: tf.DType, x: tf.Tensor) -> tf.Tensor:
-    paddings = [[0, 0], [step.padding] * 2, [step.padding] * 2, [0, 0]]
-    x, padding = (x, "SAME") if step.stride == 1 else (tf.pad(x, paddings), "VALID")
-    x = tf.nn.conv2d(tf.cast(x, dtype), tf.constant(step.kernel, dtype), step.stride, padding)
+    x, padding = (x, "SAME") if step.stride == 1 else (_padded(step, x), "VALID")
+    x, kernel = tf.cast(x, dtype), tf.constant(step.kernel, dtype)
+    if step.kind == "depthwise":
+        x = tf.nn.depthwise_conv2d(x, kernel, [1, step.stride, step.stride, 1], padding)
+    else:
+        x = tf.nn.conv2d(x, kernel, step.stride, padding)
     return tf.nn.bias_add(x, tf.constant(step.bias, dtype))
 
 
-def _max_pool(step: Step, dtype: tf.DType, x: tf.Tensor) -> tf.Tensor:
-    paddings = [[0, 0], [step.padding] * 2, [step.padding] * 2, [0, 0]]
-    return tf.nn.max_pool2d(tf.pad(x, paddings), step.window, step.stride, "VALID")
+def _padded(step: Step, x: tf.Tensor) -> tf.Tensor:
+    return tf.pad(x, [[0, 0], step.padding, step.padding, [0, 0]]) if any(step.padding) else x
 
 
 _IN_TENSORFLOW: Mapping[str, Any] = {
     "convolution": _convolution,
-    "max_pool": _max_pool,
+    "depthwise": _convolution,
+    "max_pool": lambda step, dtype, x: tf.nn.max_pool2d(_padded(step, x), step.window, step.stride, "VALID"),
     "average_pool": lambda step, dtype, x: tf.nn.avg_pool2d(x, step.window, step.stride, "VALID"),
     "relu": lambda step, dtype, x: tf.nn.relu(x),
+    "relu6": lambda step, dtype, x: tf.nn.relu6(x),
     "add": lambda step, dtype, x, y: x + y,
     "scale": lambda step, dtype, x: x * tf.cast(step.kernel, x.dtype),
     "mirror": lambda step, dtype, x: tf.reverse(x, [2]),

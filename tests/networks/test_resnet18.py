@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deepfake_tf.networks import FEATURES_LAYER, HEAD_LAYER, build_model, flip_averaged, with_features
-from deepfake_tf.networks.pretrained import load_torchvision_weights
+from deepfake_tf.networks.pretrained import load_published_weights
 from deepfake_tf.networks.resnet18 import build_resnet18
 from tests.networks.reference_resnet18 import forward, random_arrays
 
@@ -29,7 +29,7 @@ def images() -> np.ndarray:
 def test_every_stage_equals_the_reference(images):
     arrays = random_arrays(seed=0)
     model = build_resnet18(image_size=64)
-    assert load_torchvision_weights(model, arrays, imagenet_normalisation=False) == []
+    assert load_published_weights(model, arrays, imagenet_normalisation=False) == []
     probe = keras.Model(model.input, {name: model.get_layer(layer).output for name, layer in LAYER_OF.items()})
     outputs = probe.predict_on_batch(images)
     for name, expected in forward(arrays, images).items():
@@ -42,7 +42,7 @@ def test_every_stage_equals_the_reference(images):
 def test_odd_sizes_are_padded_like_torch(size):
     arrays = random_arrays(seed=2)
     model = build_resnet18(image_size=None)
-    load_torchvision_weights(model, arrays, imagenet_normalisation=False)
+    load_published_weights(model, arrays, imagenet_normalisation=False)
     images = np.random.default_rng(3).uniform(-1, 1, (1, size, size, 3)).astype(np.float32)
     expected = forward(arrays, images)["fc"]
     np.testing.assert_allclose(model.predict_on_batch(images), expected, rtol=1e-5, atol=1e-5)
@@ -121,7 +121,7 @@ def test_weights_move_between_image_sizes(images, tmp_path):
 
 
 def test_unknown_name_is_an_error():
-    with pytest.raises(ValueError, match="resnet18, resnet50v2, cifake_vit. Received: name='vgg16'"):
+    with pytest.raises(ValueError, match="resnet18, resnet50v2, efficientnet_lite0, cifake_vit. Received: name='vgg16'"):
         build_model("vgg16")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from deepfake_tf.detectors.cifake import IMAGE_SIZE
 
-MODEL_NAMES = ("resnet18", "resnet50v2", "cifake_vit")  # each `build_NAME` in `networks.NAME`
+MODEL_NAMES = ("resnet18", "resnet50v2", "efficientnet_lite0", "cifake_vit")  # each `build_NAME` in `networks.NAME`
 RECIPE_NAMES = ("original", "fast", "best")  # of `recipes`
 STRATEGIES = ("none", "mirrored", "multiworker", "tpu")  # of `distribution`
 

@@ -42,7 +42,10 @@ def test_unknown_field_in_a_file_is_an_error_that_names_it(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"model": "vgg16"}, "model must be one of resnet18, resnet50v2, cifake_vit. Received: model='vgg16'"),
+        (
+            {"model": "vgg16"},
+            "model must be one of resnet18, resnet50v2, efficientnet_lite0, cifake_vit. Received: model='vgg16'",
+        ),
         ({"optimizer": "sgd"}, "optimizer must be one of adam, adamw"),
         ({"schedule": "step"}, "schedule must be one of plateau, cosine"),
         ({"precision": "float16"}, "precision must be one of float32, bfloat16"),
