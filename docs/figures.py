@@ -32,6 +32,8 @@ PAGE_SPEED = "saved_model/figures/page.json"  # written by `benchmark --page`
 PHOTOGRAPH = "saved_model/photograph/detector.json"  # written by `deepfake-tf export`
 PHOTOGRAPH_ROBUSTNESS = "saved_model/photograph/figures/robustness_out_of_fold.json"  # heads of the folds, by hand
 TEACHER = "saved_model/cifake_vit/metrics.json"  # written by `deepfake-tf evaluate`
+LITE = "saved_model/cifake_lite/metrics.json"  # of its export with mirror images, written by `deepfake-tf evaluate`
+LITE_ROBUSTNESS = "saved_model/cifake_lite/robustness.json"  # of the same, written by `deepfake-tf robustness`
 TEACHER_CLASSES = "saved_model/cifake_vit/groups.json"  # written by the same with `--groups`
 CLASSES = "saved_model/figures/groups.json"  # of the model that ships, written by `deepfake-tf evaluate --groups`
 TEACHER_ROBUSTNESS = "saved_model/cifake_vit/robustness.json"  # written by `deepfake-tf robustness`
@@ -102,7 +104,19 @@ def metrics() -> str:
 
 def teacher() -> str:
     """What the teacher reached on the validation split."""
-    measured = _read(TEACHER)
+    return _reached(_read(TEACHER))
+
+
+def lite() -> str:
+    """What EfficientNet-Lite0 reached on the validation split, and under changes."""
+    robustness = _read(LITE_ROBUSTNESS)
+    worst = min(row["accuracy"] for row in robustness["conditions"])
+    changed = f"mean drop by {len(robustness['conditions']) - 1} changes; the worst leaves"
+    row = f"| {changed} | {robustness['mean_drop_points']:.1f} points; {100 * worst:.1f} % | |\n"
+    return _reached(_read(LITE)) + row
+
+
+def _reached(measured: dict[str, Any]) -> str:
     names = {"accuracy": "accuracy", **{name: METRIC_TITLES[name] for name in ("roc_auc", "tpr_at_1_percent_fpr")}}
     percent = {name: name not in NOT_PERCENT for name in names}
     rows = [
@@ -434,6 +448,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "photograph-kinds": photograph_kinds,
     "photograph-robustness": photograph_robustness,
     "teacher": teacher,
+    "lite": lite,
     "teacher-classes": teacher_classes,
     "teacher-robustness": teacher_robustness,
     "photograph-speed": photograph_speed,

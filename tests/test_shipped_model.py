@@ -149,5 +149,5 @@ def test_python_command_line_and_savedmodel_give_one_probability(detector, valid
 
 def test_the_models_are_light_enough_for_every_clone():
     files = [file.read_bytes() for file in (ROOT / "saved_model").rglob("*") if file.is_file()]
-    assert sum(len(zlib.compress(file, 1)) for file in files) < 110e6  # as git packs them
+    assert sum(len(zlib.compress(file, 1)) for file in files) < 120e6  # as git packs them
     assert max(map(len, files)) < 95e6  # GitHub refuses a file of 100 MB

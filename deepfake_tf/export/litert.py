@@ -200,6 +200,7 @@ def _finish(flatbuffer: bytes, description: dict[str, Any]) -> bytes:
     model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
     (graph,) = model.subgraphs
     if any(tensor.type == schema.TensorType.INT8 for tensor in graph.tensors):
+        _widen_depthwise_kernels(model, graph)
         _store_large_floats_as_float16(model, graph)
     model.description = "deepfake-tf: uint8 RGB 0..255 -> probability that the image was generated"
     entry, buffer = schema.MetadataT(), schema.BufferT()
@@ -208,6 +209,29 @@ def _finish(flatbuffer: bytes, description: dict[str, Any]) -> bytes:
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
     return finish(model, OUTPUTS)
+
+
+def _widen_depthwise_kernels(model: schema.ModelT, graph: schema.SubGraphT) -> None:
+    """To float32 where they meet float32: XNNPACK has no dynamic eight-bit kernel for them, and TFLite's own is slow.
+
+    They are the smallest weights of a network. In full int8 nothing changes.
+    """
+    replaced = set()
+    for operator in graph.operators:
+        code = model.operatorCodes[operator.opcodeIndex]
+        if max(code.builtinCode, code.deprecatedBuiltinCode) != schema.BuiltinOperator.DEPTHWISE_CONV_2D:
+            continue
+        images, kernel = (graph.tensors[index] for index in operator.inputs[:2])
+        if (images.type, kernel.type) != (schema.TensorType.FLOAT32, schema.TensorType.INT8):
+            continue
+        steps = np.asarray(kernel.quantization.scale, np.float32)  # one a channel, the last axis
+        values = model.buffers[kernel.buffer].data.view(np.int8).reshape(kernel.shape) * steps
+        replaced.add(kernel.buffer)
+        kernel.type, kernel.quantization, kernel.buffer = schema.TensorType.FLOAT32, None, len(model.buffers)
+        model.buffers.append(schema.BufferT())
+        model.buffers[-1].data = values.astype(np.float32).ravel().view(np.uint8)
+    for index in replaced - {tensor.buffer for tensor in graph.tensors}:
+        model.buffers[index].data = None
 
 
 def _store_large_floats_as_float16(model: schema.ModelT, graph: schema.SubGraphT) -> None:

@@ -104,17 +104,21 @@ class DetectorModule(ScoringModule):
     def __init__(self, network: Callable, head_kernel: np.ndarray, calibration: Calibration, domain: Domain):
         """Of a network, float32 [N, 224, 224, 3] -> dict of `logit` [N, 1], `features` [N, h, w, C]; its head, [C]."""
         super().__init__(SPEC, decision_of(calibration, domain))
-        # Wrapped: as an attribute, the function itself would be saved once more beside the signatures.
-        shape = tf.TensorSpec([None, SPEC.view_side, SPEC.view_side, 3], tf.float32)
-        self.network = tf.function(lambda images: network(images), input_signature=[shape])
+        # Wrapped: as an attribute, the function itself would be saved once more beside the signatures. With shapes:
+        # else each signature would hold a copy.
+        images_shape = tf.TensorSpec([None, SPEC.view_side, SPEC.view_side, 3], tf.float32)
+        pooled_shape = tf.TensorSpec([None, len(head_kernel)], tf.float32)
+        self.network = tf.function(lambda images: network(images), input_signature=[images_shape])
+        self.distance = tf.function(
+            lambda pooled, images: distance_of(pooled, images, domain), input_signature=[pooled_shape, images_shape]
+        )
         self._head_kernel = head_kernel
-        self._domain = domain
 
     def _outputs(self, pixels):
         images = tensorflow_reader.normalise(pixels)
         outputs = self.network(images)
         features = outputs["features"]
-        distance = distance_of(tf.reduce_mean(features, axis=[1, 2]), images, self._domain)
+        distance = self.distance(tf.reduce_mean(features, axis=[1, 2]), images)
         return {"logit": outputs["logit"][:, 0], "distance": distance, "features": features}
 
     def _heatmap(self, outputs, is_fake):

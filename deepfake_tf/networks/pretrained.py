@@ -167,8 +167,8 @@ def load_published_weights(
             fresh.append(layer.name)
     if not loaded_convolutions:
         raise ValueError(
-            f"No array bears the name of a convolution of {model.name}, such as '{next(iter(batch_norm_of))}.weight'. "
-            f"Received: {sorted(arrays)[:5]} ..."
+            f"No array bears the name of a convolution of {model.name}, such as '{next(iter(batch_norm_of))}.weight': "
+            f"give the --model whose weights they are. Received: {sorted(arrays)[:5]} ..."
         )
     if not folded or calibration_images is None:
         return fresh

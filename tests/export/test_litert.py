@@ -148,7 +148,7 @@ def test_a_run_with_smaller_squares_is_exported_whole(write_images, tmp_path_fac
     card = export_run(run_dir, examples, made / "deepfake" / "1", litert=made / "variants")
     assert len(list((made / "variants").glob("*.tflite"))) == len(VARIANTS)
     graph = (made / "deepfake" / "1" / "saved_model.pb").read_bytes()
-    assert len(zlib.compress(graph)) < 0.42 * len(graph)  # unrounded weights: 0.93
+    assert len(zlib.compress(graph)) < 0.65 * len(graph)  # unrounded weights: 0.93
     full = Detector(made / "deepfake").explain(list(examples.files[:4]))
     squares = square_pixels(DecodedImages(examples.take(np.arange(4)))) / np.float32(127.5) - 1
     logits = network.predict_on_batch(squares.reshape(4, 112, 2, 112, 2, 3).mean(axis=(2, 4)))[:, 0]
@@ -179,6 +179,27 @@ def test_a_run_with_smaller_squares_is_exported_whole(write_images, tmp_path_fac
     # It is calibrated anew without the run, here in its own place: the file lists' split is not the card's.
     with pytest.raises(ValueError, match=r"not the data .* Received: \{'REAL': 3, 'FAKE': 3\}"):
         main([*again[:2], "--verbose", "--data", str(folder), "--output", str(made / "deepfake" / "1")])
+
+
+def test_depthwise_kernels_are_float_in_dynamic_int8_and_eight_bits_in_int8(exported_model, pixels, tmp_path):
+    """XNNPACK has no dynamic eight-bit kernel for them: the file would be slower than float32."""
+    network = build_model("efficientnet_lite0", 56)
+    domain = Domain(32, 64, np.zeros((2, 1280), np.float32), np.eye(1280, 4, dtype=np.float32), threshold=1e6)
+    arguments = exported_of(network, domain), exported_model.calibration, {}, pixels[:8], tmp_path
+    logits = {}
+    for variant, file in export_litert(*arguments, ("float32", "dynamic_int8", "int8")).items():
+        logits[variant] = LiteRTEngine(file).run(pixels[:8])["logit"]
+        interpreter = Interpreter(str(file))
+        tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+        kernels = [
+            tensors[operator["inputs"][1]]
+            for operator in interpreter._get_ops_details()
+            if operator["op_name"] == "DEPTHWISE_CONV_2D"
+        ]
+        assert len(kernels) == 16
+        assert {kernel["dtype"] for kernel in kernels} == {np.int8 if variant == "int8" else np.float32}
+    spread = np.ptp(logits["float32"])
+    assert np.abs(logits["dynamic_int8"] - logits["float32"]).max() < 0.25 * spread
 
 
 def test_wrong_arguments_are_refused(exported_model, domain, tmp_path):

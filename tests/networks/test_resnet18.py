@@ -121,7 +121,9 @@ def test_weights_move_between_image_sizes(images, tmp_path):
 
 
 def test_unknown_name_is_an_error():
-    with pytest.raises(ValueError, match="resnet18, resnet50v2, efficientnet_lite0, cifake_vit. Received: name='vgg16'"):
+    with pytest.raises(
+        ValueError, match="resnet18, resnet50v2, efficientnet_lite0, cifake_vit. Received: name='vgg16'"
+    ):
         build_model("vgg16")
 
 
