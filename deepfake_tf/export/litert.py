@@ -212,9 +212,9 @@ def _finish(flatbuffer: bytes, description: dict[str, Any]) -> bytes:
 
 
 def _widen_depthwise_kernels(model: schema.ModelT, graph: schema.SubGraphT) -> None:
-    """To float32 where they meet float32: XNNPACK has no dynamic eight-bit kernel for them, and TFLite's own is slow.
+    """Store the weights of depthwise convolutions as float32 again, in `dynamic_int8`.
 
-    They are the smallest weights of a network. In full int8 nothing changes.
+    They are few, and XNNPACK runs such convolutions in float or in full int8 alone; TFLite's own kernel is slow.
     """
     replaced = set()
     for operator in graph.operators:

@@ -30,13 +30,23 @@ def test_the_roughest_images_are_the_limit():
     assert domain.roughness_limit == pytest.approx(rough.max(), abs=0.01)
 
 
-def test_the_distance_is_that_of_numpy():
+@pytest.mark.parametrize("components", [8, 3])
+def test_the_distance_is_that_of_numpy(components, monkeypatch):
+    """Mahalanobis: of all features, or in the plane of their principal components."""
+    monkeypatch.setattr("deepfake_tf.decision.domain.MAX_COMPONENTS", components)
     generator = np.random.default_rng(0)
-    features, labels = generator.normal(size=(400, 8)).astype(np.float32), np.arange(400) % 2
+    features = (generator.normal(size=(400, 8)) @ generator.normal(size=(8, 8))).astype(np.float32)
+    labels = np.arange(400) % 2
     images = generator.uniform(-1, 1, (5, 64, 64, 3)).astype(np.float32)
     domain = fit_domain(features, labels, features[:100], np.array([[32, 32]]), np.full(10, 0.5))
-    whitened = [(features[:5] - mean).astype(np.float64) @ domain.whitening for mean in domain.means]
-    by_features = np.min([np.linalg.norm(part, axis=1) for part in whitened], axis=0)
+    assert domain.whitening.shape == (8, components)
+    means = np.stack([features[labels == label].mean(0, dtype=np.float64) for label in (0, 1)])
+    covariance = np.cov((features - means[labels]).T, bias=True)
+    covariance += 1e-3 * np.trace(covariance) / 8 * np.eye(8)
+    plane = np.linalg.svd(covariance)[0][:, :components]
+    inverse = np.linalg.inv(plane.T @ covariance @ plane)
+    offsets = [(features[:5] - mean) @ plane for mean in means]
+    by_features = np.sqrt(np.min([np.einsum("ni,ij,nj->n", part, inverse, part) for part in offsets], axis=0))
     np.testing.assert_allclose(feature_distance(features[:5], domain), by_features, rtol=1e-5)
     across = np.abs(images[:, :, 2:] - images[:, :, :-2]).mean((1, 2, 3))
     down = np.abs(images[:, 2:] - images[:, :-2]).mean((1, 2, 3))

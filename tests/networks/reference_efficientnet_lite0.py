@@ -6,7 +6,11 @@ Written from the paper's and the weights' description alone (NCHW, TensorFlow's 
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
+
+from tests.networks.reference_resnet18 import add_convolution, normalise
 
 # kernel, stride, expansion, channels in, channels out: one row a block
 BLOCKS = [
@@ -23,16 +27,8 @@ BLOCKS = [
 def random_arrays(seed: int, classes: int = 1) -> dict[str, np.ndarray]:
     """Arrays with the published names and layout: convolutions [out, in, kh, kw], batch norm in four parts."""
     generator = np.random.default_rng(seed)
-    arrays = {}
-
-    def add(convolution, batch_norm, channels_in, channels_out, kernel):
-        scale = np.sqrt(2 / (channels_in * kernel * kernel))
-        arrays[f"{convolution}.weight"] = generator.normal(0, scale, (channels_out, channels_in, kernel, kernel))
-        arrays[f"{batch_norm}.weight"] = generator.uniform(0.5, 1.5, channels_out)
-        arrays[f"{batch_norm}.bias"] = generator.normal(0, 0.2, channels_out)
-        arrays[f"{batch_norm}.running_mean"] = generator.normal(0, 0.2, channels_out)
-        arrays[f"{batch_norm}.running_var"] = generator.uniform(0.5, 1.5, channels_out)
-
+    arrays: dict[str, np.ndarray] = {}
+    add = functools.partial(add_convolution, arrays, generator)
     add("conv_stem", "bn0", 3, 32, 3)
     for index, (kernel, _, expansion, channels_in, channels_out) in enumerate(BLOCKS):
         name, wide = f"blocks.{index}", expansion * channels_in
@@ -58,7 +54,7 @@ def forward(arrays: dict[str, np.ndarray], images: np.ndarray) -> dict[str, np.n
     """
 
     def step(x, convolution, batch_norm, stride=1, activation=True):
-        y = _normalise(_convolve(x, arrays[f"{convolution}.weight"], stride), arrays, batch_norm)
+        y = normalise(_convolve(x, arrays[f"{convolution}.weight"], stride), arrays, batch_norm, epsilon=1e-3)
         return np.clip(y, 0, 6) if activation else y
 
     outputs = {}
@@ -83,11 +79,3 @@ def _convolve(x, weight, stride):
     if weight.shape[1] == 1 < x.shape[1]:  # a filter for each channel
         return np.einsum("nchwij,cij->nchw", windows, weight[:, 0].astype(np.float64))
     return np.moveaxis(np.tensordot(windows, weight.astype(np.float64), ([1, 4, 5], [1, 2, 3])), -1, 1)
-
-
-def _normalise(x, arrays, name):
-    weight, bias, mean, variance = (
-        arrays[f"{name}.{part}"].astype(np.float64)[None, :, None, None]
-        for part in ("weight", "bias", "running_mean", "running_var")
-    )
-    return (x - mean) / np.sqrt(variance + 1e-3) * weight + bias

@@ -6,6 +6,8 @@ sharing no line with the port.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 STAGES = ((1, 64, 64), (2, 64, 128), (3, 128, 256), (4, 256, 512))  # number, channels in, channels out
@@ -14,16 +16,8 @@ STAGES = ((1, 64, 64), (2, 64, 128), (3, 128, 256), (4, 256, 512))  # number, ch
 def random_arrays(seed: int, classes: int = 1) -> dict[str, np.ndarray]:
     """Arrays with torchvision's names and layout: convolutions [out, in, kh, kw], batch norm in four parts."""
     generator = np.random.default_rng(seed)
-    arrays = {}
-
-    def add(convolution, batch_norm, channels_in, channels_out, kernel):
-        scale = np.sqrt(2 / (channels_in * kernel * kernel))
-        arrays[f"{convolution}.weight"] = generator.normal(0, scale, (channels_out, channels_in, kernel, kernel))
-        arrays[f"{batch_norm}.weight"] = generator.uniform(0.5, 1.5, channels_out)
-        arrays[f"{batch_norm}.bias"] = generator.normal(0, 0.2, channels_out)
-        arrays[f"{batch_norm}.running_mean"] = generator.normal(0, 0.2, channels_out)
-        arrays[f"{batch_norm}.running_var"] = generator.uniform(0.5, 1.5, channels_out)
-
+    arrays: dict[str, np.ndarray] = {}
+    add = functools.partial(add_convolution, arrays, generator)
     add("conv1", "bn1", 3, 64, 7)
     for stage, channels_in, channels_out in STAGES:
         for block in (0, 1):
@@ -35,6 +29,16 @@ def random_arrays(seed: int, classes: int = 1) -> dict[str, np.ndarray]:
     arrays["fc.weight"] = generator.normal(0, 0.05, (classes, 512))
     arrays["fc.bias"] = generator.normal(0, 0.05, classes)
     return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def add_convolution(arrays, generator, convolution, batch_norm, channels_in, channels_out, kernel) -> None:
+    """A convolution [out, in, kernel, kernel] and the four arrays of the batch norm behind it."""
+    scale = np.sqrt(2 / (channels_in * kernel * kernel))
+    arrays[f"{convolution}.weight"] = generator.normal(0, scale, (channels_out, channels_in, kernel, kernel))
+    arrays[f"{batch_norm}.weight"] = generator.uniform(0.5, 1.5, channels_out)
+    arrays[f"{batch_norm}.bias"] = generator.normal(0, 0.2, channels_out)
+    arrays[f"{batch_norm}.running_mean"] = generator.normal(0, 0.2, channels_out)
+    arrays[f"{batch_norm}.running_var"] = generator.uniform(0.5, 1.5, channels_out)
 
 
 def fold_batch_norm(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -62,7 +66,7 @@ def forward(arrays: dict[str, np.ndarray], images: np.ndarray) -> dict[str, np.n
     outputs = {}
     x = np.moveaxis(images.astype(np.float64), -1, 1)
     outputs["conv1"] = x = _convolve(x, arrays["conv1.weight"], stride=2, padding=3)
-    outputs["bn1"] = x = _normalise(x, arrays, "bn1")
+    outputs["bn1"] = x = normalise(x, arrays, "bn1")
     x = np.pad(np.maximum(x, 0), [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=-np.inf)
     outputs["maxpool"] = x = _windows(x, 3, 2).max((4, 5))
     for stage, _, _ in STAGES:
@@ -70,12 +74,12 @@ def forward(arrays: dict[str, np.ndarray], images: np.ndarray) -> dict[str, np.n
             name = f"layer{stage}.{block}"
             stride = 2 if stage > 1 and block == 0 else 1
             y = _convolve(x, arrays[f"{name}.conv1.weight"], stride, padding=1)
-            y = np.maximum(_normalise(y, arrays, f"{name}.bn1"), 0)
+            y = np.maximum(normalise(y, arrays, f"{name}.bn1"), 0)
             y = _convolve(y, arrays[f"{name}.conv2.weight"], 1, padding=1)
-            y = _normalise(y, arrays, f"{name}.bn2")
+            y = normalise(y, arrays, f"{name}.bn2")
             if stride == 2:
                 x = _convolve(x, arrays[f"{name}.downsample.0.weight"], stride, padding=0)
-                x = _normalise(x, arrays, f"{name}.downsample.1")
+                x = normalise(x, arrays, f"{name}.downsample.1")
             outputs[name] = x = np.maximum(y + x, 0)
     outputs["avgpool"] = x = x.mean((2, 3))
     outputs["fc"] = x @ arrays["fc.weight"].T + arrays["fc.bias"]
@@ -98,9 +102,10 @@ def _windows(x, size, stride):
     return np.lib.stride_tricks.sliding_window_view(x, (size, size), (2, 3))[:, :, ::stride, ::stride]
 
 
-def _normalise(x, arrays, name):
+def normalise(x, arrays, name, epsilon=1e-5):
+    """Batch norm as at inference: x [N, channels, h, w]."""
     weight, bias, mean, variance = (
         arrays[f"{name}.{part}"].astype(np.float64)[None, :, None, None]
         for part in ("weight", "bias", "running_mean", "running_var")
     )
-    return (x - mean) / np.sqrt(variance + 1e-5) * weight + bias
+    return (x - mean) / np.sqrt(variance + epsilon) * weight + bias

@@ -85,14 +85,14 @@ def test_the_steps_of_its_savedmodel_are_the_network_in_every_library(exported):
     expected = model.predict_on_batch(images.reshape(2, 112, 2, 112, 2, 3).mean(axis=(2, 4)))
     steps = read_steps(path)
     assert [sum(step.kind == kind for step in steps) for kind in ("convolution", "depthwise")] == [33, 16]
-    runs = {
-        "in the file": network_function(path),
+    in_tensorflow = {
+        "as in the file": network_function(path),
         "float32": run_in_tensorflow(steps),
         "bfloat16": run_in_tensorflow(steps, tf.bfloat16),
-        **build_peers(steps)[0],
     }
-    for name, run in runs.items():
-        found = np.asarray(run(images if " " in name and name != "in the file" else tf.constant(images)))
+    found_by = {name: run(tf.constant(images)).numpy() for name, run in in_tensorflow.items()}
+    found_by |= {name: run(images) for name, run in build_peers(steps)[0].items()}
+    for name, found in found_by.items():
         tolerance = 0.1 * np.abs(expected).max() if "bfloat16" in name else 1e-4
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance, err_msg=name)
 
