@@ -32,8 +32,6 @@ PAGE_SPEED = "saved_model/figures/page.json"  # written by `benchmark --page`
 PHOTOGRAPH = "saved_model/photograph/detector.json"  # written by `deepfake-tf export`
 PHOTOGRAPH_ROBUSTNESS = "saved_model/photograph/figures/robustness_out_of_fold.json"  # heads of the folds, by hand
 TEACHER = "saved_model/cifake_vit/metrics.json"  # written by `deepfake-tf evaluate`
-LITE = "saved_model/cifake_lite/metrics.json"  # of its export with mirror images, written by `deepfake-tf evaluate`
-LITE_ROBUSTNESS = "saved_model/cifake_lite/robustness.json"  # of the same, written by `deepfake-tf robustness`
 TEACHER_CLASSES = "saved_model/cifake_vit/groups.json"  # written by the same with `--groups`
 CLASSES = "saved_model/figures/groups.json"  # of the model that ships, written by `deepfake-tf evaluate --groups`
 TEACHER_ROBUSTNESS = "saved_model/cifake_vit/robustness.json"  # written by `deepfake-tf robustness`
@@ -66,12 +64,13 @@ _BLOCK = re.compile(r"(<!-- figures: (\S+) -->\n\n).*?(\n?<!-- end -->)", re.DOT
 
 def headline() -> str:
     """The three results of the README, each with its command."""
-    card, robustness, load = _read(MODEL_CARD), _read(ROBUSTNESS), _read(LOAD_TEST)
+    card, robustness = _read(MODEL_CARD), _read(ROBUSTNESS)
+    speed = {(row["section"], row["what"]): row["value"] for row in _read(SPEED)["rows"]}
     metrics = card["validation_metrics"]
     accuracy = metrics["accuracy"]
     worst = next(row for row in robustness["conditions"] if row["condition"] == robustness["worst_condition"])
-    full_batch = sorted(load["batches"]["32"])[len(load["batches"]["32"]) // 2]
-    rate = next(row for row in load["rates"] if row["offered_per_second"] == 100)
+    light = speed["network", "LiteRT, dynamic_int8, one image"]
+    served = speed["REST, JPEG 256 x 256", "16 clients"]
     return f"""\
 1. **{_figure(accuracy["value"], True)}** of {metrics["n"]:,} CIFAKE images are labelled right (95 % interval \
 {_interval(accuracy, True)},
@@ -81,11 +80,10 @@ def headline() -> str:
 changes them (JPEG, blur,
    noise, scaling, crops). The worst change, {worst["condition"]}, leaves {100 * worst["accuracy"]:.1f} %.
    `deepfake-tf robustness --data cifake --limit 4000 --output reports/robustness`
-3. **{32 / full_batch:.0f} images a second** from one server on two CPU cores, in requests of 32 images. At \
-{rate["offered_per_second"]:.0f} requests a second of
-   one image each, half are answered within {rate["p50_seconds"] * 1000:.0f} ms and 99 % within \
-{rate["p99_seconds"] * 1000:.0f} ms.
-   `python serving/capacity/load_test.py http://127.0.0.1:8501 photo.jpg --rate 100`
+3. **{light:.1f} ms** for one image by LiteRT on two CPU cores, the network alone. A server with TensorFlow on such a \
+machine
+   answers {served:.0f} images a second to 16 clients.
+   `deepfake-tf benchmark --output reports/speed`
 """
 
 
@@ -104,19 +102,7 @@ def metrics() -> str:
 
 def teacher() -> str:
     """What the teacher reached on the validation split."""
-    return _reached(_read(TEACHER))
-
-
-def lite() -> str:
-    """What EfficientNet-Lite0 reached on the validation split, and under changes."""
-    robustness = _read(LITE_ROBUSTNESS)
-    worst = min(row["accuracy"] for row in robustness["conditions"])
-    changed = f"mean drop by {len(robustness['conditions']) - 1} changes; the worst leaves"
-    row = f"| {changed} | {robustness['mean_drop_points']:.1f} points; {100 * worst:.1f} % | |\n"
-    return _reached(_read(LITE)) + row
-
-
-def _reached(measured: dict[str, Any]) -> str:
+    measured = _read(TEACHER)
     names = {"accuracy": "accuracy", **{name: METRIC_TITLES[name] for name in ("roc_auc", "tpr_at_1_percent_fpr")}}
     percent = {name: name not in NOT_PERCENT for name in names}
     rows = [
@@ -448,7 +434,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     "photograph-kinds": photograph_kinds,
     "photograph-robustness": photograph_robustness,
     "teacher": teacher,
-    "lite": lite,
     "teacher-classes": teacher_classes,
     "teacher-robustness": teacher_robustness,
     "photograph-speed": photograph_speed,

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from deepfake_tf import Detector
 from deepfake_tf.data.examples import split_validation
+from deepfake_tf.export.warmup import WARMUP_FILE
 from deepfake_tf.samples import write_samples
 
 ROOT = Path(__file__).parents[1]
@@ -147,7 +148,13 @@ def test_python_command_line_and_savedmodel_give_one_probability(detector, valid
     np.testing.assert_allclose(one_by_one, from_python, atol=1e-5)
 
 
+@pytest.mark.real_data
+def test_its_warm_up_requests_hold_no_image_of_the_data_set(detector, cifake_train):
+    warmup = (detector.model_dir / WARMUP_FILE).read_bytes()
+    assert not any(file in warmup for file in cifake_train.files)
+
+
 def test_the_models_are_light_enough_for_every_clone():
     files = [file.read_bytes() for file in (ROOT / "saved_model").rglob("*") if file.is_file()]
-    assert sum(len(zlib.compress(file, 1)) for file in files) < 120e6  # as git packs them
+    assert sum(len(zlib.compress(file, 1)) for file in files) < 110e6  # as git packs them
     assert max(map(len, files)) < 95e6  # GitHub refuses a file of 100 MB

@@ -188,7 +188,7 @@ with running_server() as server:  # as `deepfake-tf app` does
     assert not page.exception, page.exception
     rows = csv.writer(sys.stdout)
     rows.writerow(["page", page.subheader[0].value])
-    rows.writerow(["card", any("Network: resnet18" in text.value for text in page.text)])
+    rows.writerow(["card", any("Network: efficientnet_lite0" in text.value for text in page.text)])
     for prediction in Detector(url=server.rest).predict(sys.argv[1:]):
         rows.writerow([prediction.file, prediction.probability])
     for prediction in Detector(url=server.gateway + "/predict").predict(sys.argv[1:]):

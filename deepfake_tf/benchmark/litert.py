@@ -59,10 +59,11 @@ def benchmark_litert(
         against the first row in `accuracy_drop` and `roc_auc_drop`, `probability_difference_max` and `_mean`,
         `label_agreement` and `in_domain_agreement` (shares of the images), `latency_ms` (threads -> median of one
         image), `images_per_second` (of a batch of 64, on as many threads as `THREADS` goes to), and `peak_memory_mib`
-        of a Python process that runs nothing else (0 where the system does not tell).
+        of a Python process that runs nothing else (0 where the system does not tell). A variant that an engine cannot
+        read, or computes wrongly on this machine, is left out, and stderr says why.
 
     Raises:
-        FileNotFoundError: there is no float32 variant to compare with.
+        FileNotFoundError, ValueError: there is no float32 variant to compare with, or it cannot be used.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -81,7 +82,13 @@ def benchmark_litert(
     engines, _ = tflite_engines()
     for variant, file in files.items():
         for name, make_engine in engines.items() if file.is_file() else ():
-            engine = make_engine(file)
+            try:
+                engine = make_engine(file)
+            except ValueError as error:
+                if not rows:
+                    raise  # the reference
+                print(f"left out: {variant} by {name}: {error}", file=sys.stderr)
+                continue
             decision = engine.bundle.decision
             outputs = _run(engine, images, f"{variant} by {name}, {len(images)} images")
             reference = reference or outputs

@@ -50,7 +50,7 @@ def run_benchmark(model: str | None = None, with_peers: bool = False, quick: boo
     rows += start_up.measure_start_up(model_dir, 1 if quick else 3)
     say("measuring training")
     side = card.get("input", {}).get("network_side", IMAGE_SIZE)
-    settings = {"model": card.get("model", "resnet18"), "image_size": side, "batch_size": 2 if quick else 32}
+    settings = {"image_size": side, "batch_size": 2 if quick else 32}  # of `train`'s default network
     rows += training.measure_training(settings, rounds, with_peers)
     return Report(machine, str(model or "the model that ships"), rows, notes)
 

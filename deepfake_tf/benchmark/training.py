@@ -30,7 +30,7 @@ def measure_training(training: dict[str, Any], rounds: int, with_peers: bool = F
     """Images a second of the pipeline with the network removed, and of training steps in both precisions.
 
     Args:
-        training: of a model card: `model`, `image_size` and `batch_size` are taken from it.
+        training: `model`, `image_size` and `batch_size` of a training; others are not looked at.
         rounds: int. Batches timed at 224 px; four times as many at the model's own size.
         with_peers: bool. A ResNet-18 by PyTorch too, where installed, in turns with ours, at this size and at 224 px.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import itertools
 import json
 import platform
 import subprocess
@@ -16,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import deepfake_tf
-from deepfake_tf.contract import FAKE, LABEL_NAMES, MAX_BATCH_SIZE, REAL, Rows
+from deepfake_tf.contract import FAKE, LABEL_NAMES, MAX_BATCH_SIZE, Rows
 from deepfake_tf.data.examples import Examples, select_split
 from deepfake_tf.data.pipeline import DecodedImages, evaluation_batches
 from deepfake_tf.decision.calibration import BAND_ACCURACY, FOLDS, Calibration, cross_fit, fit_calibration
@@ -32,6 +31,7 @@ from deepfake_tf.export.litert import export_litert, square_pixels, write_light_
 from deepfake_tf.export.savedmodel import exported_of, freeze, read_exported, write_savedmodel
 from deepfake_tf.networks import flip_averaged, with_features
 from deepfake_tf.networks.batch_normalization import input_axes
+from deepfake_tf.samples import encoded_squares
 from deepfake_tf.text import plural, printable
 from deepfake_tf.training.averaging import AVERAGE_FILE
 from deepfake_tf.training.run_directory import SPLIT_FILES, load_network, read_names
@@ -39,7 +39,6 @@ from deepfake_tf.training.run_directory import SPLIT_FILES, load_network, read_n
 DOMAIN_TRAINING_IMAGES = 5_000  # of the training split, for the class means and the covariance
 REPRESENTATIVE_IMAGES = 200  # of those, for the ranges of full-integer int8
 KERNEL_BITS = 12  # and the sign; 8 would move the logits of an EfficientNet-Lite0 by up to 8
-WARMUP_IMAGES = 8
 
 
 Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # float32 [N, S, S, 3] -> "logit" [N, 1], "features" [N, h, w, C]
@@ -98,7 +97,7 @@ def export_run(
     if precision != "float32":
         exact = _run_network(freeze(with_features(model)), validation_images, "measuring in float32")
         card["against_float32"] = _compare(labels, logits, exact["logits"], calibration)
-    write_savedmodel(exported_of(model, domain, precision), calibration, card, output, _warmup_images(validation))
+    write_savedmodel(exported_of(model, domain, precision), calibration, card, output, encoded_squares())
     exported = exported_of(model, domain)  # in float32, of which the light files are made
     if is_version(output):
         write_light_model(exported, calibration, card, Path(output).parent)
@@ -154,7 +153,7 @@ def recalibrate(model_dir: str | Path, examples: Examples, output: str | Path) -
     calibration = fit_calibration(validation.examples.labels, logits)
     card = {"detector": SPEC.name, **card, **_measured(calibration, logits, validation), **_provenance()}
     card.pop(KNOWN_LOGIT, None)
-    write_savedmodel(exported, calibration, card, output, _warmup_images(validation.examples))
+    write_savedmodel(exported, calibration, card, output, encoded_squares())
     if is_version(output) and card.get("precision", "float32") == "float32":
         write_light_model(exported, calibration, card, Path(output).parent)
     return card
@@ -256,14 +255,6 @@ def _compare(labels: np.ndarray, logits: np.ndarray, exact: np.ndarray, calibrat
         "probability_difference_max": float(np.abs(scores - reference).max()),
         "probability_difference_mean": float(np.abs(scores - reference).mean()),
     }
-
-
-def _warmup_images(validation: Examples) -> list[bytes]:
-    """The classes in turns, like the requests to come."""
-    members = (np.flatnonzero(validation.labels == label) for label in (REAL, FAKE))
-    turns = [int(index) for pair in itertools.zip_longest(*members) for index in pair if index is not None]
-    files = [validation.files[index] for index in turns[:WARMUP_IMAGES]]
-    return [Path(file).read_bytes() if isinstance(file, str) else file for file in files]
 
 
 def _model_card(

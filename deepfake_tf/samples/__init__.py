@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import io
 from pathlib import Path
 
 import numpy as np
@@ -25,23 +26,29 @@ def read_samples() -> list[bytes]:
     return [(_folder() / name).read_bytes() for name in PHOTOGRAPHS]
 
 
+def encoded_squares() -> list[bytes]:
+    """What `write_samples` makes of each photograph, 32 x 32, as JPEG."""
+    encoded = []
+    for name in PHOTOGRAPHS:
+        for square in _squares(name).values():
+            buffer = io.BytesIO()
+            square.save(buffer, "JPEG", quality=95)
+            encoded.append(buffer.getvalue())
+    return encoded
+
+
 def write_samples(folder: str | Path) -> list[Path]:
     """Write each photograph as it is, as a thumbnail of its middle, and as a crop, both 32 x 32; their paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    full_size, thumbnails, crops = [], [], []
-    for name, (left, top, side) in PHOTOGRAPHS.items():
-        source = _folder() / name
-        full_size.append(folder / name)
-        full_size[-1].write_bytes(source.read_bytes())
-        with Image.open(source) as photograph:
-            width, height = photograph.size
-            middle = min(width, height)
-            box = ((width - middle) // 2, (height - middle) // 2)
-            stem = Path(name).stem
-            thumbnails.append(_write_square(photograph, *box, middle, folder / f"{stem}_thumbnail.png"))
-            crops.append(_write_square(photograph, left, top, side, folder / f"{stem}_crop.png"))
-    return full_size + thumbnails + crops
+    paths: dict[str, list[Path]] = {"": [], "thumbnail": [], "crop": []}
+    for name in PHOTOGRAPHS:
+        paths[""].append(folder / name)
+        paths[""][-1].write_bytes((_folder() / name).read_bytes())
+        for kind, square in _squares(name).items():
+            paths[kind].append(folder / f"{Path(name).stem}_{kind}.png")
+            square.save(paths[kind][-1])
+    return [path for kind in paths.values() for path in kind]
 
 
 def write_cifake_samples(folder: str | Path, archive: str | Path) -> list[Path]:
@@ -61,11 +68,20 @@ def write_cifake_samples(folder: str | Path, archive: str | Path) -> list[Path]:
     return paths
 
 
-def _write_square(photograph: Image.Image, left: int, top: int, side: int, path: Path) -> Path:
-    square = to_rgb(photograph).crop((left, top, left + side, top + side))
-    # The filter that CIFAR-10's images look like they went through: antialiased.
-    square.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC).save(path)
-    return path
+def _squares(name: str) -> dict[str, Image.Image]:
+    """The middle of a photograph and a crop of it, both 32 x 32."""
+    left, top, side = PHOTOGRAPHS[name]
+    with Image.open(_folder() / name) as photograph:
+        width, height = photograph.size
+        middle = min(width, height)
+        boxes = {"thumbnail": ((width - middle) // 2, (height - middle) // 2, middle), "crop": (left, top, side)}
+        # The filter that CIFAR-10's images look like they went through: antialiased.
+        return {
+            kind: to_rgb(photograph)
+            .crop((left, top, left + side, top + side))
+            .resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC)
+            for kind, (left, top, side) in boxes.items()
+        }
 
 
 def _folder() -> Path:

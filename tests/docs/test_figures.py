@@ -27,7 +27,7 @@ def test_every_table_of_figures_stands_somewhere():
 
 
 def test_a_stale_figure_is_named_and_renewed(tmp_path, monkeypatch, capsys):
-    for path in (figures.MODEL_CARD, figures.ROBUSTNESS, figures.LOAD_TEST, figures.PHOTOGRAPH):
+    for path in (figures.MODEL_CARD, figures.ROBUSTNESS, figures.SPEED, figures.PHOTOGRAPH):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text((ROOT / path).read_text())
     card = json.loads((ROOT / figures.MODEL_CARD).read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import zlib
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from deepfake_tf.engines.saved_model import SavedModelEngine
 from deepfake_tf.export.from_run import export_run
 from deepfake_tf.export.litert import OUTPUTS, VARIANTS, export_litert, square_pixels
 from deepfake_tf.export.savedmodel import exported_of
+from deepfake_tf.export.warmup import WARMUP_FILE
 from deepfake_tf.networks import build_model, with_features
 from tests.images import encode, photograph
 
@@ -149,6 +151,8 @@ def test_a_run_with_smaller_squares_is_exported_whole(write_images, tmp_path_fac
     assert len(list((made / "variants").glob("*.tflite"))) == len(VARIANTS)
     graph = (made / "deepfake" / "1" / "saved_model.pb").read_bytes()
     assert len(zlib.compress(graph)) < 0.65 * len(graph)  # unrounded weights: 0.93
+    warmup = (made / "deepfake" / "1" / WARMUP_FILE).read_bytes()  # a model is passed on: no image goes with it
+    assert not any(Path(file).read_bytes() in warmup for file in examples.files)
     full = Detector(made / "deepfake").explain(list(examples.files[:4]))
     squares = square_pixels(DecodedImages(examples.take(np.arange(4)))) / np.float32(127.5) - 1
     logits = network.predict_on_batch(squares.reshape(4, 112, 2, 112, 2, 3).mean(axis=(2, 4)))[:, 0]
@@ -238,6 +242,21 @@ def test_the_benchmark_command_measures_every_variant(files, write_images, tmp_p
         assert row["peak_memory_mib"] > row["bytes"] / 2**20
         assert all(milliseconds > 0 for milliseconds in row["latency_ms"].values())
         assert row["images_per_second"] > 0
+
+
+def test_the_benchmark_leaves_out_what_an_engine_cannot_use(files, write_images, tmp_path, capsys):
+    data = write_images({"REAL": 4, "FAKE": 4}, size=(32, 32))
+    for variant in ("float32", "int8"):
+        shutil.copy(files[variant], tmp_path)
+        shutil.copy(files[variant].with_suffix(".json"), tmp_path)
+    (tmp_path / "deepfake_int8.tflite").write_bytes(b"damaged")
+    command = ["benchmark", "--litert", str(tmp_path), "--data", str(data), "--split", "all", "--limit", "2", "--quick"]
+    assert main([*command, "--verbose"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("| float32 |") == 2
+    assert "| int8 |" not in captured.out
+    assert "left out: int8 by LiteRT: " in captured.err
+    assert "left out: int8 by OpenVINO engine: " in captured.err
 
 
 def test_the_benchmark_says_what_it_lacks(tmp_path, write_images):
