@@ -184,7 +184,7 @@ sys.path.insert(0, str(page_file().parent))  # as `streamlit run` does
 with running_server() as server:  # as `deepfake-tf app` does
     os.environ["DEEPFAKE_TF_URL"] = server.rest
     page = AppTest.from_file(str(page_file()), default_timeout=60).run()
-    page.pills[0].set_value(["flower_thumbnail.png"]).run()
+    page.pills[0].set_value(["china_crop.png"]).run()
     assert not page.exception, page.exception
     rows = csv.writer(sys.stdout)
     rows.writerow(["page", page.subheader[0].value])
