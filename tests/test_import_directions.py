@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {  # room -> the rooms that it may import, beside
     "engines": ENGINE | {"provenance", "conclusion", "shipped"},
     "training": DATA | {"networks", "decision"},
     "evaluation": DATA | {"networks", "decision", "training", "engines"},
-    "export": DATA | {"networks", "decision", "training", "engines", "evaluation"},
+    "export": DATA | {"networks", "decision", "training", "engines", "evaluation", "samples"},
     "output": SCORING | {"provenance", "conclusion"},
     "prediction_run": SCORING | {"provenance", "conclusion"},
     "samples": DATA,
