@@ -21,6 +21,11 @@ def test_no_figure_is_out_of_date(page):
     assert figures.render(text) == text, "run: python docs/figures.py"
 
 
+def test_no_committed_measurement_names_a_folder_of_the_machine():
+    for file in sorted((ROOT / "saved_model").rglob("*.json")):
+        assert not re.search(r'"/\w+/', file.read_text(encoding="utf-8")), file
+
+
 def test_every_table_of_figures_stands_somewhere():
     text = "".join(page.read_text(encoding="utf-8") for page in DOCUMENTS)
     assert set(re.findall(r"<!-- figures: (\S+) -->", text)) == set(figures.FIGURES)
