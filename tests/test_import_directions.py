@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {  # room -> the rooms that it may import, beside
     "html_pages": {"text"},
     "shipped": set(),
     "decision": BASE,
-    "detectors": BASE | {"decision"},
+    "detectors": BASE | {"decision", "shipped"},
     "reading": BASE | {"detectors"},
     "networks": BASE | {"detectors"},
     "provenance": BASE | {"reading"},

@@ -50,7 +50,7 @@ def _measure_variants(options: argparse.Namespace) -> int:
     from deepfake_tf.benchmark.litert import LATENCY_RUNS, benchmark_litert, format_rows
 
     runs = 1 if options.quick else LATENCY_RUNS
-    images = load_split(options, Path(options.litert) / "deepfake_float32.tflite")
+    images = load_split(options, [Path(options.litert) / "deepfake_float32.tflite"])
     print(format_rows(benchmark_litert(options.litert, images, options.output, runs)), end="")
     return EXIT_OK
 

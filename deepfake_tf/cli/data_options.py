@@ -88,12 +88,12 @@ def data_of_run(run_dir: Path, options: argparse.Namespace) -> DataSource:
     return dataclasses.replace(remembered, archive=options.archive or remembered.archive)
 
 
-def load_split(options: argparse.Namespace, model: str | Path) -> DecodedImages:
+def load_split(options: argparse.Namespace, models: Sequence[Path]) -> DecodedImages:
     """The images that `add_data_options` and `add_split_options` asked for; those that cannot be read are named.
 
     Args:
         options: argparse.Namespace.
-        model: str or Path. What will be measured: its own split holds what it was not trained on.
+        models: Path each. What will be measured: their own splits hold what they were not trained on.
 
     Raises:
         ValueError: an option is out of range, or the split has no images. Echoes what was received.
@@ -111,7 +111,8 @@ def load_split(options: argparse.Namespace, model: str | Path) -> DecodedImages:
     for name, error in images.errors.items():
         print(f"left out: {printable(name)}: {printable(error)}", file=sys.stderr)
     if split != "all":
-        images = _selected(images, split, options, model)
+        parts = [_selected(images, split, options, model) for model in models]
+        images = parts[0] if len(parts) == 1 else _common(parts, models)
     return spread(images, options.limit)
 
 
@@ -138,6 +139,20 @@ def refuse_split(options: argparse.Namespace, option: str) -> None:
     given = {name: getattr(options, name) for name in ("split", "validation_fraction", "split_seed")}
     if found := [f"--{name.replace('_', '-')} {value}" for name, value in given.items() if value is not None]:
         raise ValueError(f"{option} takes the images of all splits. Received: {', '.join(found)}")
+
+
+def _common(parts: Sequence[DecodedImages], models: Sequence[Path]) -> DecodedImages:
+    """The images of the first part that are in all others too."""
+    import numpy as np
+
+    names = set.intersection(*(set(part.examples.names) for part in parts))
+    common = [position for position, name in enumerate(parts[0].examples.names) if name in names]
+    if not common:
+        raise ValueError(
+            "These models share no image that none was trained on: each held out others. "
+            f"Received: {', '.join(map(str, models))}"
+        )
+    return parts[0].take(np.array(common))
 
 
 def _selected(images: DecodedImages, split: str, options: argparse.Namespace, model: str | Path) -> DecodedImages:

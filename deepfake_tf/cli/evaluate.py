@@ -15,7 +15,13 @@ from deepfake_tf.cli.data_options import (
     refuse_split,
 )
 from deepfake_tf.cli.exit_codes import EXIT_OK, EXIT_SOME_FAILED
-from deepfake_tf.cli.model_options import add_model_option, find_measured_model, load_detector, threshold_of
+from deepfake_tf.cli.model_options import (
+    add_measured_models_option,
+    find_measured_models,
+    load_detector,
+    one_model,
+    threshold_of,
+)
 from deepfake_tf.text import json_text, plural
 from deepfake_tf.writing import check_folder, write_whole
 
@@ -23,7 +29,7 @@ from deepfake_tf.writing import check_folder, write_whole
 def add(commands: Commands) -> None:
     command = add_command(commands, "evaluate", run, "Measure a run directory or a SavedModel on labelled images.")
     add_data_options(command)
-    add_model_option(command, "a run directory or a SavedModel")
+    add_measured_models_option(command)
     command.add_argument(
         "--output",
         required=True,
@@ -54,7 +60,7 @@ def _measure_by_source(options: argparse.Namespace) -> int:
         )
     refuse_split(options, "--by")
     check_folder(options.output)
-    detector = load_detector(options.model)
+    detector = load_detector(one_model(options, "--by"))
     examples = data_given(options).load()
     description = {"model": str(detector.model_dir), "data": options.data}
     rows = evaluate_by_source(detector, examples, options.output, description)
@@ -66,14 +72,14 @@ def _measure_by_source(options: argparse.Namespace) -> int:
 def _measure(options: argparse.Namespace) -> int:
     from deepfake_tf.evaluation.groups import accuracy_by_group, format_groups, group_pattern
     from deepfake_tf.evaluation.report import write_report
-    from deepfake_tf.evaluation.scoring import score
+    from deepfake_tf.evaluation.scoring import describe_models, score
 
     pattern = group_pattern(options.groups) if options.groups else None
-    model = find_measured_model(options)
-    images = load_split(options, model)
-    probabilities = score(model, images)
-    threshold = threshold_of(model)
-    description = {"model": str(model), "data": options.data, "split": options.split or SPLITS[0]}
+    models = find_measured_models(options)
+    images = load_split(options, models)
+    probabilities = score(models, images)
+    threshold = threshold_of(models)
+    description = {"model": describe_models(models), "data": options.data, "split": options.split or SPLITS[0]}
     metrics = write_report(
         options.output, images.examples.labels, probabilities, threshold, images.examples.names, description
     )

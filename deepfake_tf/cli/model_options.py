@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,16 @@ TRUST_HELP = "a SavedModel is code and may do what it likes: only from people yo
 
 def add_model_option(command: argparse.ArgumentParser, what: str, metavar: str = "DIR") -> None:
     command.add_argument("--model", metavar=metavar, help=f"{what}; default: the one that ships; {TRUST_HELP}")
+
+
+def add_measured_models_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--model",
+        action="append",
+        metavar="DIR",
+        help="a run directory or a SavedModel; default: the one that ships; several: the mean of their logits; "
+        + TRUST_HELP,
+    )
 
 
 def add_engine_options(command: argparse.ArgumentParser) -> None:
@@ -37,19 +48,34 @@ def load_detector(
         return Detector(model, url=url, label=label, engine=engine)
 
 
-def find_measured_model(options: argparse.Namespace) -> Path:
-    """The model to measure; what is wrong with the options is said before any image is read."""
+def find_measured_models(options: argparse.Namespace) -> list[Path]:
+    """The models to measure; what is wrong with the options is said before any image is read."""
     from deepfake_tf.engines.finding import find_model
     from deepfake_tf.evaluation.scoring import check_model
 
     check_folder(options.output)
-    model = Path(options.model) if options.model else find_model()
-    check_model(model)
-    return model
+    models = [Path(model) for model in options.model] if options.model else [find_model()]
+    for model in models:
+        check_model(model)
+    return models
 
 
-def threshold_of(model: Path) -> float:
-    """FAKE at this probability and above, 0..1."""
+def one_model(options: argparse.Namespace, option: str) -> str | None:
+    """The model given, of a command that takes several without this option.
+
+    Raises:
+        ValueError: there are several.
+    """
+    given = options.model or [None]
+    if len(given) > 1:
+        raise ValueError(f"{option} takes one --model. Received: {', '.join(given)}")
+    return given[0]
+
+
+def threshold_of(models: Sequence[Path]) -> float:
+    """FAKE at this probability and above, 0..1; 0.5 for several models."""
     from deepfake_tf.detectors.bundle import read_card
 
-    return read_card(model).get("decision", {}).get("threshold", 0.5)  # a run directory has no card yet
+    if len(models) > 1:
+        return 0.5
+    return read_card(models[0]).get("decision", {}).get("threshold", 0.5)  # a run directory has no card yet

@@ -15,7 +15,13 @@ from deepfake_tf.cli.data_options import (
     spread,
 )
 from deepfake_tf.cli.exit_codes import EXIT_OK
-from deepfake_tf.cli.model_options import add_model_option, find_measured_model, load_detector, threshold_of
+from deepfake_tf.cli.model_options import (
+    add_measured_models_option,
+    find_measured_models,
+    load_detector,
+    one_model,
+    threshold_of,
+)
 from deepfake_tf.text import plural
 from deepfake_tf.writing import check_folder
 
@@ -25,7 +31,7 @@ def add(commands: Commands) -> None:
         commands, "robustness", run, "Measure a model on images changed the way the web changes them."
     )
     add_data_options(command)
-    add_model_option(command, "a run directory or a SavedModel")
+    add_measured_models_option(command)
     command.add_argument("--output", required=True, metavar="DIR", help="robustness.json and robustness.png")
     add_split_options(command)
     command.add_argument(
@@ -47,7 +53,7 @@ def _measure_photographs(options: argparse.Namespace) -> int:
 
     refuse_split(options, "--photographs")
     check_folder(options.output)
-    detector = load_detector(options.model)
+    detector = load_detector(one_model(options, "--photographs"))
     examples = spread(data_given(options).load(), options.limit)
     description = {"model": str(detector.model_dir), "data": options.data}
     rows = evaluate_photograph_robustness(detector, examples, options.output, description)
@@ -62,10 +68,10 @@ def _measure(options: argparse.Namespace) -> int:
     say("loading the data")
     from deepfake_tf.evaluation.robustness import CONDITIONS, evaluate_robustness
 
-    model = find_measured_model(options)
-    images = load_split(options, model)
+    models = find_measured_models(options)
+    images = load_split(options, models)
     say(f"scoring {plural(len(images), 'image')}, as they are and with {len(CONDITIONS)} changes")
-    evaluate_robustness(model, images, options.output, threshold_of(model), _print_condition)
+    evaluate_robustness(models, images, options.output, threshold_of(models), _print_condition)
     print(f"report in {options.output}")
     return EXIT_OK
 

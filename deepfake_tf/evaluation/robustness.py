@@ -19,7 +19,7 @@ import numpy as np
 from deepfake_tf.evaluation import changes
 from deepfake_tf.evaluation.figures import COLOURS
 from deepfake_tf.evaluation.metrics import compute_metrics
-from deepfake_tf.evaluation.scoring import load_scorer, pixel_batches, score_pixels
+from deepfake_tf.evaluation.scoring import describe_models, load_scorer, pixel_batches, score_pixels
 from deepfake_tf.plots import new_figure, save_figure
 from deepfake_tf.text import json_text
 from deepfake_tf.writing import write_whole
@@ -54,7 +54,7 @@ CONDITIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def evaluate_robustness(
-    model_path: str | Path,
+    models: str | Path | Sequence[str | Path],
     images: DecodedImages,
     output_dir: str | Path,
     threshold: float = 0.5,
@@ -63,7 +63,7 @@ def evaluate_robustness(
     """Score the images clean and under every condition; write robustness.json and robustness.png.
 
     Args:
-        model_path: str or Path. A run directory or a SavedModel; see `scoring.load_scorer`.
+        models: run directories or SavedModels; see `scoring.load_scorer`.
         images: DecodedImages of both classes.
         output_dir: str or Path. Made where it is missing.
         threshold: float, 0..1. FAKE at this probability and above, under every condition.
@@ -77,7 +77,7 @@ def evaluate_robustness(
     Raises:
         ValueError: as `scoring.load_scorer` and `metrics.compute_metrics`.
     """
-    scorer = load_scorer(model_path)
+    scorer = load_scorer(models)
     labels = images.examples.labels
     rows: list[dict[str, Any]] = []
     conditions: dict[str, Callable[[np.ndarray], np.ndarray]] = {CLEAN: lambda image: image, **CONDITIONS}
@@ -99,7 +99,7 @@ def evaluate_robustness(
         tell(rows[-1])
     changed = rows[1:]
     report = {
-        "model": str(model_path),
+        "model": describe_models(models),
         "images": len(images),
         "threshold": threshold,
         "mean_drop_points": float(np.mean([row["drop_points"] for row in changed])),

@@ -1,4 +1,4 @@
-"""The one place where labelled images are scored: by a run directory, by a SavedModel, or by any function.
+"""The one place where labelled images are scored: by run directories, SavedModels, or any function.
 
 What is measured here is the network on pixels that were decoded once, at the images' own sizes, so that a run that was
 never exported can be judged, and so that twenty changes of an image need not be encoded. Files as a user gives them
@@ -7,11 +7,12 @@ go through `Detector.predict_iter`; see `by_source` and `photograph_robustness`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import expit, logit
 
 from deepfake_tf.contract import Rows
 from deepfake_tf.progress import progress_bar
@@ -20,14 +21,16 @@ from deepfake_tf.training.run_directory import CONFIG_FILE, WEIGHTS_FILES, load_
 if TYPE_CHECKING:
     from deepfake_tf.data.pipeline import DecodedImages
 
+SURE = 1e-7  # of an ensemble: no model counts as surer than that
+
 Scorer = Callable[[np.ndarray], np.ndarray]  # uint8 [N, H, W, 3], images of one size -> float64 [N], P(FAKE)
 
 
-def score(model_path: str | Path, images: DecodedImages, batch_size: int = 64) -> np.ndarray:
+def score(models: str | Path | Sequence[str | Path], images: DecodedImages, batch_size: int = 64) -> np.ndarray:
     """P(FAKE) of every image, in order.
 
     Args:
-        model_path: str or Path. See `load_scorer`.
+        models: as of `load_scorer`.
         images: DecodedImages. Read at their own sizes: their `image_size` plays no part.
         batch_size: int. Images at once, where all share a size.
 
@@ -39,7 +42,7 @@ def score(model_path: str | Path, images: DecodedImages, batch_size: int = 64) -
     """
     if not len(images):
         raise ValueError("There are no images to score.")
-    scorer = load_scorer(model_path)
+    scorer = load_scorer(models)
     return score_pixels(scorer, pixel_batches(images, batch_size), len(images), "scoring")
 
 
@@ -68,22 +71,38 @@ def score_batches(run: Callable[[Any], Rows], batches: Iterable[Any], count: int
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def load_scorer(model_path: str | Path) -> Scorer:
-    """The function that scores images by a model.
+def load_scorer(models: str | Path | Sequence[str | Path]) -> Scorer:
+    """The function that scores images by a model, or by several: an ensemble, whose logit is the mean of theirs.
 
     Args:
-        model_path: str or Path. A run directory (its best weights, in float32, at the image size it was
+        models: str or Path, or several. A run directory (its best weights, in float32, at the image size it was
             trained at, before calibration), or a SavedModel of `deepfake-tf export`.
 
     Returns:
         A function: uint8 [N, H, W, 3], images of one size, any size -> float64 [N], P(FAKE).
 
     Raises:
-        ValueError: the path is neither. The message says what was looked for.
+        ValueError: a path is neither. The message says what was looked for.
     """
-    check_model(model_path)
-    path = Path(model_path)
-    return _savedmodel_scorer(path) if (path / "saved_model.pb").is_file() else _run_scorer(path)
+    paths = _paths(models)
+    for path in paths:
+        check_model(path)
+    scorers = [_savedmodel_scorer(path) if (path / "saved_model.pb").is_file() else _run_scorer(path) for path in paths]
+    return scorers[0] if len(scorers) == 1 else lambda pixels: _mean_of_logits([scorer(pixels) for scorer in scorers])
+
+
+def _mean_of_logits(probabilities: Sequence[np.ndarray]) -> np.ndarray:
+    bounded = np.clip(probabilities, SURE, 1 - SURE)  # the logit of 0 or 1 would drown all others
+    return expit(logit(bounded).mean(0))
+
+
+def describe_models(models: str | Path | Sequence[str | Path]) -> str:
+    """The models of `load_scorer` as reports name them: `runs/a`, or `runs/a + runs/b`."""
+    return " + ".join(map(str, _paths(models)))
+
+
+def _paths(models: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(model) for model in ([models] if isinstance(models, (str, Path)) else models)]
 
 
 def check_model(model_path: str | Path) -> None:

@@ -56,3 +56,10 @@ def test_a_split_of_photographs_is_refused(tmp_path, capsys, command):
     arguments = [*command, "--data", str(tmp_path / "nowhere"), "--output", str(tmp_path / "out"), "--split", "test"]
     assert main(arguments) == 2
     assert f"{command[1]} takes the images of all splits. Received: --split test" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["evaluate", "--by", "generator"], ["robustness", "--photographs"]])
+def test_verdicts_are_of_one_model(tmp_path, capsys, command):
+    models = ["--model", "runs/a", "--model", "runs/b"]
+    assert main([*command, *models, "--data", str(tmp_path / "nowhere"), "--output", str(tmp_path / "out")]) == 2
+    assert f"{command[1]} takes one --model. Received: runs/a, runs/b" in capsys.readouterr().err

@@ -71,6 +71,28 @@ def mean_brightness(images: DecodedImages) -> list[float]:
     return [tensorflow_reader.decode(tf.constant(file)).numpy().mean() / 255 for file in images.examples.files]
 
 
+def test_several_models_give_the_mean_of_their_logits(run, saved_model):
+    run_dir, model = run
+    images = DecodedImages(png_examples([(40, 24)] * 5), image_size=32)
+    brightness = np.array(mean_brightness(images))
+    expected = expit((expected_logits(model, images) + np.log(brightness / (1 - brightness))) / 2)
+    np.testing.assert_allclose(score([run_dir, saved_model], images, batch_size=2), expected, rtol=1e-4)
+
+
+def test_a_model_that_is_certain_does_not_silence_the_others(run, saved_model):
+    """The logit of a probability of 0 is infinite."""
+    black = np.zeros((1, 24, 40, 3), np.uint8)
+    assert load_scorer(saved_model)(black) == 0
+    alone, together = load_scorer(run[0])(black), load_scorer([run[0], saved_model])(black)
+    expected = (np.log(alone / (1 - alone)) + np.log(1e-7)) / 2
+    np.testing.assert_allclose(np.log(together / (1 - together)), expected, rtol=1e-4)
+
+
+def test_one_that_is_no_model_is_named_among_several(saved_model, tmp_path):
+    with pytest.raises(ValueError, match=r"Received: .*nowhere"):
+        load_scorer([saved_model, tmp_path / "nowhere"])
+
+
 @pytest.mark.parametrize("sizes", [[(40, 24)] * 5, [(40, 24), (24, 40), (32, 32)]], ids=["one size", "several sizes"])
 def test_savedmodel_is_given_the_pixels_at_their_own_size(saved_model, sizes):
     images = DecodedImages(png_examples(sizes), image_size=32)

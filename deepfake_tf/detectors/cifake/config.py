@@ -11,7 +11,7 @@ from typing import Any
 from deepfake_tf.detectors.cifake import IMAGE_SIZE
 
 MODEL_NAMES = ("resnet18", "resnet50v2", "efficientnet_lite0", "cifake_vit")  # each `build_NAME` in `networks.NAME`
-RECIPE_NAMES = ("original", "fast", "best")  # of `recipes`
+RECIPE_NAMES = ("original", "fast", "best", "teacher")  # of `recipes`
 STRATEGIES = ("none", "mirrored", "multiworker", "tpu")  # of `distribution`
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -25,9 +26,15 @@ def test_best_is_fast_trained_on_with_damaged_images():
     assert [(stage.image_size, stage.degradation) for stage in best] == [(64, 0), (112, 0), (112, 0.4)]
 
 
+def test_teacher_begins_with_the_clip_that_ships():
+    (stage,) = recipes.stages_of("teacher")
+    assert (stage.model, stage.image_size) == ("cifake_vit", 96)
+    assert Path(stage.weights).is_file()
+
+
 def test_changes_are_for_all_stages_but_weights_for_the_first():
     stages = recipes.stages_of("best", {"seed": 7, "weights": "mine.npz"})
     assert {stage.seed for stage in stages} == {7}
     assert [stage.weights for stage in stages] == ["mine.npz", "imagenet", "imagenet"]
-    with pytest.raises(ValueError, match="recipe must be one of original, fast, best. Received: recipe='slow'"):
+    with pytest.raises(ValueError, match="recipe must be one of .*, teacher. Received: recipe='slow'"):
         recipes.stages_of("slow")
