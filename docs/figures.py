@@ -31,10 +31,11 @@ LIGHT_VARIANTS = "saved_model/figures/litert.json"  # written by `benchmark --li
 PAGE_SPEED = "saved_model/figures/page.json"  # written by `benchmark --page`
 PHOTOGRAPH = "saved_model/photograph/detector.json"  # written by `deepfake-tf export`
 PHOTOGRAPH_ROBUSTNESS = "saved_model/photograph/figures/robustness_out_of_fold.json"  # heads of the folds, by hand
-TEACHER = "saved_model/cifake_vit/metrics.json"  # written by `deepfake-tf evaluate`
-TEACHER_CLASSES = "saved_model/cifake_vit/groups.json"  # written by the same with `--groups`
+TEACHER = "saved_model/figures/teacher/metrics.json"  # of two models, written by `deepfake-tf evaluate --groups`
+TEACHER_CLASSES = "saved_model/figures/teacher/groups.json"  # written by the same
+TRANSFORMER = "saved_model/cifake_vit/metrics.json"  # of one of the two, written by `deepfake-tf evaluate`
 CLASSES = "saved_model/figures/groups.json"  # of the model that ships, written by `deepfake-tf evaluate --groups`
-TEACHER_ROBUSTNESS = "saved_model/cifake_vit/robustness.json"  # written by `deepfake-tf robustness`
+TRANSFORMER_ROBUSTNESS = "saved_model/cifake_vit/robustness.json"  # written by `deepfake-tf robustness`
 ROBUSTNESS = "saved_model/figures/robustness.json"  # written by `deepfake-tf robustness`
 WATERMARK = "docs/watermark.json"  # written by `python -m tests.provenance.measure_watermark`
 LOAD_TEST = "serving/capacity/measured.json"  # written by `serving/capacity/load_test.py`
@@ -101,15 +102,16 @@ def metrics() -> str:
 
 
 def teacher() -> str:
-    """What the teacher reached on the validation split."""
-    measured = _read(TEACHER)
+    """What the teacher and its transformer alone reached on the validation split."""
+    both, alone = _read(TEACHER), _read(TRANSFORMER)
     names = {"accuracy": "accuracy", **{name: METRIC_TITLES[name] for name in ("roc_auc", "tpr_at_1_percent_fpr")}}
-    percent = {name: name not in NOT_PERCENT for name in names}
-    rows = [
-        (title, _figure(measured[name]["value"], percent[name]), _interval(measured[name], percent[name]))
-        for name, title in names.items()
-    ]
-    return _table((f"on {measured['n']:,} validation images", "figure", "95 % interval"), rows)
+    rows = []
+    for name, title in names.items():
+        percent = name not in NOT_PERCENT
+        cells = [(_figure(one[name]["value"], percent), _interval(one[name], percent)) for one in (both, alone)]
+        rows.append((title, *cells[0], *cells[1]))
+    on = f"on {both['n']:,} validation images"
+    return _table((on, "teacher", "95 % interval", "cifake_vit alone", "95 % interval"), rows)
 
 
 def classes() -> str:
@@ -150,12 +152,12 @@ def _class_name(row: dict[str, Any]) -> str:
     return CLASS_NAMES[0 if row["group"] == "(none)" else int(row["group"]) - 1]
 
 
-def teacher_robustness() -> str:
-    """The teacher under each change, beside the model that ships."""
-    rows, shipped = (_read(file)["conditions"] for file in (TEACHER_ROBUSTNESS, ROBUSTNESS))
+def transformer_robustness() -> str:
+    """The teacher's transformer under each change, beside the model that ships."""
+    rows, shipped = (_read(file)["conditions"] for file in (TRANSFORMER_ROBUSTNESS, ROBUSTNESS))
     cells = lambda row: (_share(row["accuracy"]), f"{row['drop_points']:.1f}")
     return _table(
-        ("change", "teacher", "drop in points", "the model that ships", "drop in points"),
+        ("change", "cifake_vit", "drop in points", "the model that ships", "drop in points"),
         [(row["condition"], *cells(row), *cells(other)) for row, other in zip(rows, shipped, strict=True)],
     )
 
@@ -435,7 +437,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "photograph-robustness": photograph_robustness,
     "teacher": teacher,
     "teacher-classes": teacher_classes,
-    "teacher-robustness": teacher_robustness,
+    "transformer-robustness": transformer_robustness,
     "photograph-speed": photograph_speed,
     "page-speed": page_speed,
     "network-speed": network_speed,
