@@ -75,7 +75,8 @@ def headline() -> str:
     return f"""\
 1. **{_figure(accuracy["value"], True)}** of {metrics["n"]:,} CIFAKE images are labelled right (95 % interval \
 {_interval(accuracy, True)},
-   ROC AUC {metrics["roc_auc"]["value"]:.4f}). The network was not trained on any of them.
+   ROC AUC {metrics["roc_auc"]["value"]:.4f}). The network was not trained on any of them, but its mixture \
+of weights was chosen on half.
    `deepfake-tf evaluate --data cifake --output reports/cifake`
 2. **{robustness["mean_drop_points"]:.1f} points** of accuracy are lost on average when images are changed as the web \
 changes them (JPEG, blur,
